@@ -1,0 +1,161 @@
+"""The small frozen values that flow through the graph, and the slice that carries the Arrow tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import pyarrow as pa
+
+Stage = Literal["parse_notifications", "fetch_objects", "explode_records"]
+Scope = Literal["message", "object", "record"]
+Outcome = Literal["done", "dead_letter", "digest", "ignored", "deferred"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """One object to read: in a bucket (`bucket`, `key`, perhaps `version_id`) or a local file (bucket `file`).
+
+    `etag` and `size` (bytes) are what the notification or the listing said, where it said it.
+    """
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+    etag: str | None = None
+    size: int | None = None
+
+    @property
+    def version(self) -> str:
+        """What tells two contents under one key apart: the version id, else the etag, else nothing."""
+        return self.version_id or self.etag or ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What could not be processed. A function of its object (or message body) alone."""
+
+    stage: Stage
+    scope: Scope
+    reason: str
+    ref: ObjectRef | None = None
+    record_index: int | None = None
+    input: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The right to delete a message, until `deadline` (seconds of the epoch) when the queue gives it to another."""
+
+    queue_url: str
+    message_id: str
+    handle: str
+    deadline: float
+    receive_count: int
+    sent: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The atom of acknowledgement: every object that one notification names.
+
+    A replay has messages too: one object each and no receipt. `dead_letters` are those of the body itself;
+    `ignored` says why a message names nothing to read (a test event, another event name, no trail).
+    """
+
+    source: str
+    objects: tuple[ObjectRef, ...]
+    receipt: Receipt | None = None
+    dead_letters: tuple[DeadLetter, ...] = ()
+    ignored: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages that are worked on together. References only: this is what crosses a shuffle."""
+
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Text of one object, or a piece of a large one, cut between records; `first_record` is its first index.
+
+    `object_index` points into the slice's `objects`. A piece that is known not to be JSON carries `problem`
+    instead: its bytes are the dead letter's input.
+    """
+
+    object_index: int
+    text: bytes
+    first_record: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPart:
+    """What one slice knows of one object; the parts of an object add up to its row in the ingest log.
+
+    `last` marks the part that ends the object. Counts are of this part alone; bytes likewise.
+    """
+
+    source: str
+    ref: ObjectRef
+    message: Receipt | None
+    last: bool = True
+    outcome: Outcome = "done"
+    reason: str | None = None
+    provider: str | None = None
+    records: int = 0
+    written: int = 0
+    duplicates: int = 0
+    expired: int = 0
+    dead_letters: int = 0
+    compressed_bytes: int = 0
+    decompressed_bytes: int = 0
+    first_event_time: datetime | None = None
+    last_event_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """An account and the UTC day of its events (`yyyy-mm-dd`): the unit of the commit."""
+
+    account: str
+    day: str
+
+    @property
+    def path(self) -> str:
+        """The partition's folder below a dataset."""
+        return f"account_id={self.account}/day={self.day}"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Rows `start` to `start + length` of the slice's tables are file `number` of `partition`."""
+
+    partition: Partition
+    number: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The element of the fused chain: up to about 64 MB of records, filled in stage by stage.
+
+    FetchObjects sets `documents`; ExplodeRecords replaces them by `records` (one row a record: the provider's
+    decoded columns beside event_id, event_time, recipient_account_id, raw_json and the record's place);
+    CommitRaw keeps the new rows, ordered by partition, and says in `commits` which file each range became;
+    NormalizeRecords adds `events`, row for row. `receipts`, the last parts of `objects`, and `dead_letters`
+    ride on the slice that ends them, so what is earlier is durable before a message is deleted.
+    """
+
+    objects: tuple[ObjectPart, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+    dead_letters: tuple[DeadLetter, ...] = ()
+    documents: tuple[Document, ...] = field(default=(), repr=False)
+    provider: str | None = None
+    records: pa.Table | None = field(default=None, repr=False)
+    commits: tuple[Commit, ...] = ()
+    events: pa.Table | None = field(default=None, repr=False)

@@ -1,0 +1,1 @@
+"""The stages, one file each: a pure function and a same-named PTransform."""

@@ -1,0 +1,47 @@
+"""The registry of log kinds. A provider is told by content; another one is another entry here and no other change.
+
+What a provider does is two functions on Arrow tables, so that the stages stay the same for all of them:
+
+* `decode(raws)`: one row per record, in order. The columns of `SPINE` are the contract with the stages; further
+  columns are the provider's own and come back to it in `normalize`.
+* `normalize(decoded)`: the same rows as `cloud_audit_logs`, all columns of its schema but the ones that the
+  commit adds (`ingestion_time`, `commit_number`), in the schema's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+SPINE = pa.schema(
+    [
+        # The provider's own id of the event, as delivered; null where the record has none.
+        pa.field("event_id", pa.string()),
+        # Null where the record has no readable time: then `problem` says so.
+        pa.field("event_time", pa.timestamp("us", tz="UTC")),
+        # The account that the record itself names, 12 digits for AWS; null where it names none.
+        pa.field("record_account", pa.string()),
+        # Why this cannot be a row at all (not this provider's record, no readable time); else null.
+        pa.field("problem", pa.string()),
+    ]
+)
+
+
+class Provider(Protocol):
+    """One kind of log."""
+
+    name: str
+
+    def recognises(self, record: bytes) -> bool:
+        """Whether this one JSON record is of this kind; never raises."""
+
+    def decode(self, raws: Sequence[bytes]) -> pa.Table:
+        """One row per record of `raws` (JSON objects, valid UTF-8), in order; never raises for bad content."""
+
+    def cluster_key(self, decoded: pa.Table) -> list[str]:
+        """Names of decoded columns (dictionary encoded) by which raw rows compress well when sorted."""
+
+    def normalize(self, decoded: pa.Table) -> pa.Table:
+        """Rows of `cloud_audit_logs`; never raises for bad content: a row says itself what it could not tell."""

@@ -1,0 +1,221 @@
+"""The one module that builds AWS clients, and the one vocabulary for what their calls can fail with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    CredentialProvider,
+    DeferredRefreshableCredentials,
+)
+from botocore.exceptions import BotoCoreError, ClientError
+
+from schemas.errors import AccessError, ConfigError
+
+FaultKind = Literal["missing", "denied", "denied_or_missing", "kms", "transient", "taken"]
+
+_MISSING = {"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"}
+_TAKEN = {"PreconditionFailed", "412"}
+_TRANSIENT = re.compile(
+    r"Throttl|SlowDown|TooManyRequests|RequestLimit|InternalError|InternalFailure|ServiceUnavailable|RequestTimeout"
+    r"|ConditionalRequestConflict|OperationAborted|ExpiredToken|RequestExpired|^5\d\d$|^409$"
+)
+_ARN_IN_TEXT = re.compile(r"arn:aws[\w-]*:[^\s\"']+")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a client gets its credentials: names and paths only, never a secret.
+
+    `credentials_file` is an AWS shared credentials file. With `role_arn` the other credentials assume that role
+    and refresh by themselves. `sse_c_key_file` holds the 32 bytes of a customer-provided S3 key.
+    """
+
+    profile: str | None = None
+    credentials_file: str | None = None
+    role_arn: str | None = None
+    external_id: str | None = field(default=None, repr=False)
+    session_name: str = "trailweave"
+    region: str | None = None
+    endpoint_url: str | None = None
+    sse_c_key_file: str | None = None
+
+
+class AwsFault(Exception):
+    """A call that failed, in the terms that a stage decides by. The text is for the operator."""
+
+    def __init__(self, kind: FaultKind, code: str, text: str) -> None:
+        super().__init__(kind, code, text)
+        self.kind: FaultKind = kind
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def client(service: str, access: Access) -> Any:
+    """A client of `service`, one per process and access; boto3 clients are safe to share between threads."""
+    return _client(service, access)
+
+
+@lru_cache(maxsize=64)
+def _client(service: str, access: Access) -> Any:
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 6},
+        connect_timeout=5,
+        read_timeout=60,
+        max_pool_connections=64,
+        tcp_keepalive=True,
+        user_agent_extra="trailweave",
+    )
+    return _session(access).client(service, endpoint_url=access.endpoint_url, config=config)
+
+
+@lru_cache(maxsize=64)
+def _session(access: Access) -> boto3.Session:
+    try:
+        core = _core_session(access)
+        if access.role_arn:
+            provider = _AssumedRole(core, access)
+            core = _core_session(access)
+            core.get_component("credential_provider").insert_before("env", provider)
+        return boto3.Session(botocore_session=core)
+    except BotoCoreError as error:
+        raise ConfigError(f"AWS access cannot be set up: {error}") from error
+
+
+def _core_session(access: Access) -> botocore.session.Session:
+    core = botocore.session.Session(profile=access.profile)
+    if access.credentials_file:
+        core.set_config_variable("credentials_file", access.credentials_file)
+    if access.region or not core.get_config_variable("region"):
+        core.set_config_variable("region", access.region or "us-east-1")
+    return core
+
+
+class _AssumedRole(CredentialProvider):
+    """Credentials of a role, fetched at first use and refreshed by botocore before they end."""
+
+    METHOD = CANONICAL_NAME = "trailweave-assume-role"
+
+    def __init__(self, core: botocore.session.Session, access: Access) -> None:
+        super().__init__(core)
+        self._core, self._access = core, access
+
+    def load(self) -> DeferredRefreshableCredentials:
+        source = self._core.get_credentials()
+        if source is None:
+            raise AccessError(
+                f"sts:AssumeRole of {self._access.role_arn} needs credentials to start from and there are none;"
+                " set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or credentials_file"
+            )
+        arguments = {"RoleSessionName": self._access.session_name}
+        if self._access.external_id:
+            arguments["ExternalId"] = self._access.external_id
+        fetcher = AssumeRoleCredentialFetcher(
+            client_creator=self._sts,
+            source_credentials=source,
+            role_arn=str(self._access.role_arn),
+            extra_args=arguments,
+        )
+        return DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role")
+
+    def _sts(self, service: str, **credentials: Any) -> Any:
+        return self._core.create_client(service, endpoint_url=self._access.endpoint_url, **credentials)
+
+
+def principal(access: Access) -> str:
+    """The arn that calls are made as, for error messages; asks STS once, which needs no permission."""
+    try:
+        return _principal(access)
+    except (ClientError, BotoCoreError, AccessError):
+        return access.role_arn or "an unknown principal (sts:GetCallerIdentity gave no answer)"
+
+
+@lru_cache(maxsize=64)
+def _principal(access: Access) -> str:
+    return str(client("sts", access).get_caller_identity()["Arn"])
+
+
+def sse_c_arguments(access: Access) -> dict[str, Any]:
+    """Arguments of GetObject for an object encrypted with the customer's own key; empty without one."""
+    if access.sse_c_key_file is None:
+        return {}
+    try:
+        with open(access.sse_c_key_file, "rb") as file:  # noqa: PTH123
+            key = file.read()
+    except OSError as error:
+        raise ConfigError(f"sse_c_key_file {access.sse_c_key_file!r} cannot be read: {error.strerror}") from error
+    if len(key) != 32:
+        raise ConfigError(
+            f"sse_c_key_file {access.sse_c_key_file!r} holds {len(key)} bytes; an AES-256 key has exactly 32"
+        )
+    return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": key}
+
+
+@contextmanager
+def calling(action: str, resource: str, access: Access) -> Iterator[None]:
+    """Turn what boto3 raises inside into an `AwsFault` that names action, resource and principal."""
+    try:
+        yield
+    except ClientError as error:
+        raise _fault(error, action, resource, access) from error
+    except BotoCoreError as error:
+        raise AwsFault("transient", type(error).__name__, f"{action} on {resource} failed: {error}") from error
+
+
+def _fault(error: ClientError, action: str, resource: str, access: Access) -> AwsFault:
+    response: Any = error.response
+    code = str(response.get("Error", {}).get("Code", ""))
+    message = str(response.get("Error", {}).get("Message", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _TAKEN or status == 412:
+        return AwsFault("taken", code, f"{resource} exists already")
+    if code in _MISSING:
+        return AwsFault("missing", code, f"{resource} does not exist ({code})")
+    if _TRANSIENT.search(code) or status >= 500 or status == 429:
+        return AwsFault("transient", code, f"{action} on {resource} failed for now: {code}")
+    if code.startswith("KMS") or "kms:" in message or ".kms." in message.lower():
+        key = next((arn for arn in _ARN_IN_TEXT.findall(message) if ":kms:" in arn), "the key of the object")
+        return AwsFault(
+            "kms",
+            code,
+            f"kms:Decrypt on {key} for {resource} failed ({code}) as {principal(access)};"
+            " grant kms:Decrypt in the key policy and the identity policy, and check that the key is enabled",
+        )
+    if code in {"AccessDenied", "403"} and action == "s3:GetObject":
+        return _denied_object(code, message, action, resource, access)
+    return AwsFault("denied", code, _denial(code, action, resource, access))
+
+
+def _denied_object(code: str, message: str, action: str, resource: str, access: Access) -> AwsFault:
+    """S3 says 403 for a missing key too, unless the caller may list the bucket; its text may tell which it was."""
+    if "s3:ListBucket" in message:
+        return AwsFault(
+            "denied_or_missing", code, f"{resource} is missing, or {action} is denied to {principal(access)}"
+        )
+    if "s3:GetObject" in message or "explicit deny" in message:
+        return AwsFault("denied", code, _denial(code, action, resource, access))
+    return AwsFault(
+        "denied_or_missing",
+        code,
+        f"{action} on {resource} is denied to {principal(access)}, or the object is missing"
+        " (without s3:ListBucket S3 gives the same answer for both); check the identity policy and the bucket policy",
+    )
+
+
+def _denial(code: str, action: str, resource: str, access: Access) -> str:
+    return (
+        f"{action} on {resource} was refused to {principal(access)} ({code});"
+        f" allow {action} in the identity policy and in the resource's own policy"
+    )

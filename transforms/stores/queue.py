@@ -1,0 +1,144 @@
+"""The queue: receive, extend and delete messages, in batches of ten with partial failures retried."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from schemas.values import Receipt
+from transforms.stores.aws import Access, AwsFault, calling, client
+
+_TRIES = 4
+_FIRST_PAUSE_S = 0.2
+_SENDERS_FAULTS_THAT_MEAN_GONE = ("ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueTraits:
+    """What the queue says of itself where sqs:GetQueueAttributes is allowed; else SQS's own defaults."""
+
+    visibility_s: int = 30
+    max_receives: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as received: its body and the right to delete it."""
+
+    body: str
+    receipt: Receipt
+
+
+def queue_name(queue_url: str) -> str:
+    """The queue as an error message names it: account and name, the path of its URL."""
+    return "queue " + "/".join(queue_url.rstrip("/").split("/")[-2:])
+
+
+def traits(queue_url: str, access: Access) -> QueueTraits:
+    """The queue's own visibility timeout and redrive limit; the defaults where reading them is denied."""
+    try:
+        with calling("sqs:GetQueueAttributes", queue_name(queue_url), access):
+            found = client("sqs", access).get_queue_attributes(
+                QueueUrl=queue_url, AttributeNames=["VisibilityTimeout", "RedrivePolicy"]
+            )["Attributes"]
+    except AwsFault as fault:
+        if fault.kind != "denied":
+            raise
+        return QueueTraits()
+    default = QueueTraits()
+    redrive = json.loads(found.get("RedrivePolicy", "{}"))
+    return QueueTraits(
+        visibility_s=int(found.get("VisibilityTimeout", default.visibility_s)),
+        max_receives=int(redrive.get("maxReceiveCount", default.max_receives)),
+    )
+
+
+def receive(queue_url: str, access: Access, *, wait_s: int, visibility_s: int, maximum: int = 10) -> list[Delivery]:
+    """Up to ten messages after one long poll of at most `wait_s` seconds, each hidden for `visibility_s`."""
+    with calling("sqs:ReceiveMessage", queue_name(queue_url), access):
+        answer = client("sqs", access).receive_message(
+            QueueUrl=queue_url,
+            MaxNumberOfMessages=min(10, maximum),
+            WaitTimeSeconds=wait_s,
+            VisibilityTimeout=visibility_s,
+            MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+        )
+    deadline = time.time() + visibility_s
+    return [_delivery(queue_url, message, deadline) for message in answer.get("Messages", ())]
+
+
+def _delivery(queue_url: str, message: dict[str, Any], deadline: float) -> Delivery:
+    attributes = message.get("Attributes", {})
+    sent = attributes.get("SentTimestamp")
+    receipt = Receipt(
+        queue_url=queue_url,
+        message_id=message["MessageId"],
+        handle=message["ReceiptHandle"],
+        deadline=deadline,
+        receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None,
+    )
+    return Delivery(message["Body"], receipt)
+
+
+def extend(receipts: Sequence[Receipt], access: Access, visibility_s: int) -> dict[str, Receipt]:
+    """Hide the messages for `visibility_s` seconds from now: the new receipts, by handle.
+
+    A message that has gone meanwhile is no error: it is absent from the answer.
+    """
+
+    def call(url: str, entries: list[dict[str, Any]]) -> Any:
+        return client("sqs", access).change_message_visibility_batch(
+            QueueUrl=url, Entries=[{**entry, "VisibilityTimeout": visibility_s} for entry in entries]
+        )
+
+    deadline = time.time() + visibility_s
+    kept, _ = _in_tens(receipts, call, "sqs:ChangeMessageVisibility", access)
+    return {receipt.handle: replace(receipt, deadline=deadline) for receipt in kept}
+
+
+def delete(receipts: Sequence[Receipt], access: Access) -> int:
+    """Delete the messages: how many the queue confirmed. One that is not comes again, which is harmless."""
+
+    def call(url: str, entries: list[dict[str, Any]]) -> Any:
+        return client("sqs", access).delete_message_batch(QueueUrl=url, Entries=entries)
+
+    done, gone = _in_tens(receipts, call, "sqs:DeleteMessage", access)
+    return len(done) + len(gone)
+
+
+def _in_tens(
+    receipts: Sequence[Receipt], call: Callable[[str, list[dict[str, Any]]], Any], action: str, access: Access
+) -> tuple[list[Receipt], list[Receipt]]:
+    """(confirmed, gone): each failed entry of a batch is tried again, unless its receipt is no longer valid."""
+    confirmed: list[Receipt] = []
+    gone: list[Receipt] = []
+    for url, ten in _tens(receipts):
+        waiting = {str(number): receipt for number, receipt in enumerate(ten)}
+        for attempt in range(_TRIES):
+            entries = [{"Id": id_, "ReceiptHandle": receipt.handle} for id_, receipt in waiting.items()]
+            with calling(action, queue_name(url), access):
+                answer = call(url, entries)
+            confirmed += [waiting.pop(entry["Id"]) for entry in answer.get("Successful", ())]
+            gone += [
+                waiting.pop(entry["Id"])
+                for entry in answer.get("Failed", ())
+                if any(code in entry.get("Code", "") for code in _SENDERS_FAULTS_THAT_MEAN_GONE)
+            ]
+            if not waiting:
+                break
+            time.sleep(_FIRST_PAUSE_S * 2**attempt)
+    return confirmed, gone
+
+
+def _tens(receipts: Sequence[Receipt]) -> Iterator[tuple[str, list[Receipt]]]:
+    by_url = sorted({receipt.handle: receipt for receipt in receipts}.values(), key=lambda it: it.queue_url)
+    for url, group in groupby(by_url, key=lambda it: it.queue_url):
+        members = list(group)
+        for start in range(0, len(members), 10):
+            yield url, members[start : start + 10]
