@@ -83,7 +83,7 @@ class Trail:
         """Good records in readable objects, repeats included."""
         return sum(delivery.events for delivery in self.deliveries)
 
-    def keys(self, kind: DeliveryKind) -> list[str]:
+    def keys_of(self, kind: DeliveryKind) -> list[str]:
         """The keys of the objects of a kind."""
         return [delivery.key for delivery in self.deliveries if delivery.kind == kind]
 
