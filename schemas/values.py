@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -12,10 +13,13 @@ Stage = Literal["parse_notifications", "fetch_objects", "explode_records"]
 Scope = Literal["message", "object", "record"]
 Outcome = Literal["done", "dead_letter", "digest", "ignored", "deferred"]
 
+# The bucket of a local file. A real bucket's name has no colon.
+LOCAL = "file:"
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
-    """One object to read: in a bucket (`bucket`, `key`, perhaps `version_id`) or a local file (bucket `file`).
+    """One object to read: in a bucket (`bucket`, `key`, perhaps `version_id`) or a local file (bucket `LOCAL`).
 
     `etag` and `size` (bytes) are what the notification or the listing said, where it said it.
     """
@@ -57,18 +61,28 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as received from the queue of `source`: its body and the right to delete it."""
+
+    source: str
+    body: str
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """The atom of acknowledgement: every object that one notification names.
 
-    A replay has messages too: one object each and no receipt. `dead_letters` are those of the body itself;
-    `ignored` says why a message names nothing to read (a test event, another event name, no trail).
+    A replay has messages too: one object each and no receipt. `dead_letters` are those of the body itself.
+    `settled` are objects that need no reading, with their outcome (`ignored`, `digest`) and the reason; a body that
+    names no object at all, a test event say, settles an object without bucket and key.
     """
 
     source: str
-    objects: tuple[ObjectRef, ...]
+    objects: tuple[ObjectRef, ...] = ()
     receipt: Receipt | None = None
     dead_letters: tuple[DeadLetter, ...] = ()
-    ignored: str | None = None
+    settled: tuple[tuple[ObjectRef, Outcome, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +93,31 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """Text of one object, or a piece of a large one, cut between records; `first_record` is its first index.
+class NoRecord:
+    """Something in an object that is no whole record, as found (cut at the record cap), and why.
 
-    `object_index` points into the slice's `objects`. A piece that is known not to be JSON carries `problem`
-    instead: its bytes are the dead letter's input.
+    `damage` says that the object itself stopped being readable here.
+    """
+
+    text: bytes
+    reason: str
+    damage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Content of one object or a piece of it; one of `text`, `records` and `rows` is set.
+
+    `object_index` points into the slice's `objects`. `text` is a small object's JSON as found; `records` are those of
+    a large or damaged one, cut out already, the first of them the `first_record`-th; `rows` are rows of `aws_s3_raw`,
+    when the object is a file of an output's raw tree.
     """
 
     object_index: int
-    text: bytes
+    text: bytes | None = None
+    records: Sequence[bytes | NoRecord] | None = None
+    rows: pa.Table | None = None
     first_record: int = 0
-    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

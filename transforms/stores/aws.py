@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -78,7 +78,8 @@ def _client(service: str, access: Access) -> Any:
         tcp_keepalive=True,
         user_agent_extra="trailweave",
     )
-    return _session(access).client(service, endpoint_url=access.endpoint_url, config=config)
+    build: Any = _session(access).client
+    return build(service, endpoint_url=access.endpoint_url, config=config)
 
 
 @lru_cache(maxsize=64)
@@ -132,6 +133,32 @@ class _AssumedRole(CredentialProvider):
 
     def _sts(self, service: str, **credentials: Any) -> Any:
         return self._core.create_client(service, endpoint_url=self._access.endpoint_url, **credentials)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketAccess:
+    """What a reader other than boto3 needs for one bucket: where it is, and the credentials as they are now."""
+
+    region: str
+    endpoint_url: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    token: str | None = field(repr=False)
+
+
+def bucket_access(bucket: str, access: Access) -> BucketAccess:
+    """Region and endpoint of the bucket itself, with frozen credentials; they do not refresh.
+
+    Raises AwsFault when the bucket does not exist or s3:ListBucket is denied.
+    """
+    s3 = client("s3", access)
+    with calling("s3:ListBucket", f"s3://{bucket}", access):
+        region = s3.head_bucket(Bucket=bucket).get("BucketRegion") or s3.meta.region_name
+    held: Any = _session(access).get_credentials()
+    frozen = held.get_frozen_credentials()
+    # A client of the bucket's own region knows that region's endpoint, or the one that overrides it.
+    endpoint_url = client("s3", replace(access, region=region)).meta.endpoint_url
+    return BucketAccess(region, endpoint_url, frozen.access_key, frozen.secret_key, frozen.token)
 
 
 def principal(access: Access) -> str:

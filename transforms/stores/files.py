@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import time
 import uuid
@@ -19,10 +20,13 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+
 from schemas.errors import AccessError, ConfigError, StoreError
 from transforms.stores.aws import Access, AwsFault, calling, client
 
 _TRIES = 6
+_READ_AHEAD = 1 << 16
 _PROBE = ".trailweave/probe"
 
 
@@ -42,6 +46,12 @@ class Store(Protocol):
 
     def read(self, path: str) -> bytes | None:
         """The whole content, or None if there is no such file."""
+
+    def open(self, path: str) -> pa.NativeFile:
+        """The file for reading at random; `FileNotFoundError` if there is none."""
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file."""
 
     def names(self, folder: str, after: str = "") -> list[str]:
         """Names of the files directly in `folder` that sort after `after`, sorted; no dot files."""
@@ -65,7 +75,7 @@ def _store(output: Output) -> Store:
         if not parts.netloc:
             raise ConfigError(f"output {output.uri!r} names no bucket; write s3://BUCKET/PREFIX")
         return S3Store(parts.netloc, parts.path.strip("/"), output.access)
-    if parts.scheme not in ("", "file") or "://" in output.uri and parts.scheme != "file":
+    if parts.scheme not in ("", "file"):
         raise ConfigError(
             f"output {output.uri!r} has the scheme {parts.scheme!r}; use a local folder or s3://BUCKET/PREFIX"
         )
@@ -107,6 +117,12 @@ class LocalStore:
             return (self.root / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def open(self, path: str) -> pa.NativeFile:
+        return pa.OSFile(str(self.root / path), mode="r")
+
+    def exists(self, path: str) -> bool:
+        return (self.root / path).exists()
 
     def names(self, folder: str, after: str = "") -> list[str]:
         return sorted(name for name in self._entries(folder, folders=False) if name > after)
@@ -219,6 +235,34 @@ class S3Store:
                 return None
             raise AccessError(str(fault)) from fault
 
+    def open(self, path: str) -> pa.NativeFile:
+        size = self._size(path)
+        if size is None:
+            raise FileNotFoundError(self.describe(path))
+        return pa.PythonFile(io.BufferedReader(_Ranged(self, path, size), _READ_AHEAD), mode="r")
+
+    def exists(self, path: str) -> bool:
+        return self._size(path) is not None
+
+    def _size(self, path: str) -> int | None:
+        try:
+            with self._calling("s3:GetObject", path):
+                return int(self._s3.head_object(Bucket=self.bucket, Key=self._key(path))["ContentLength"])
+        except AwsFault as fault:
+            if fault.kind == "missing":
+                return None
+            raise AccessError(str(fault)) from fault
+
+    def read_range(self, path: str, start: int, size: int) -> bytes:
+        """`size` bytes of the object from `start`."""
+        try:
+            with self._calling("s3:GetObject", path):
+                span = f"bytes={start}-{start + size - 1}"
+                body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self._key(path), Range=span)["Body"].read()
+                return body
+        except AwsFault as fault:
+            raise AccessError(str(fault)) from fault
+
     def names(self, folder: str, after: str = "") -> list[str]:
         return sorted(name for name in self._listing(folder, after, "Contents", "Key") if name[0] != ".")
 
@@ -258,3 +302,33 @@ class S3Store:
 
     def _calling(self, action: str, path: str) -> contextlib.AbstractContextManager[None]:
         return calling(action, self.describe(path), self.access)
+
+
+class _Ranged(io.RawIOBase):
+    """An object on S3 as a file: each read is a GET of a range."""
+
+    def __init__(self, store: S3Store, path: str, size: int) -> None:
+        self._store, self._path, self._length, self._position = store, path, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        size = min(len(buffer), self._length - self._position)
+        if size <= 0:
+            return 0
+        data = self._store.read_range(self._path, self._position, size)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
-from schemas.values import Receipt
+from schemas.values import Delivery, Receipt
 from transforms.stores.aws import Access, AwsFault, calling, client
+from transforms.stores.sources import Source
 
 _TRIES = 4
 _FIRST_PAUSE_S = 0.2
@@ -20,18 +22,10 @@ _SENDERS_FAULTS_THAT_MEAN_GONE = ("ReceiptHandleIsInvalid", "InvalidParameterVal
 
 @dataclass(frozen=True, slots=True)
 class QueueTraits:
-    """What the queue says of itself where sqs:GetQueueAttributes is allowed; else SQS's own defaults."""
+    """What governs a message in hand: its visibility timeout, and after how many receives it is redriven."""
 
-    visibility_s: int = 30
+    visibility_s: int = 300
     max_receives: int = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message as received: its body and the right to delete it."""
-
-    body: str
-    receipt: Receipt
 
 
 def queue_name(queue_url: str) -> str:
@@ -39,29 +33,39 @@ def queue_name(queue_url: str) -> str:
     return "queue " + "/".join(queue_url.rstrip("/").split("/")[-2:])
 
 
-def traits(queue_url: str, access: Access) -> QueueTraits:
-    """The queue's own visibility timeout and redrive limit; the defaults where reading them is denied."""
-    try:
-        with calling("sqs:GetQueueAttributes", queue_name(queue_url), access):
-            found = client("sqs", access).get_queue_attributes(
-                QueueUrl=queue_url, AttributeNames=["VisibilityTimeout", "RedrivePolicy"]
-            )["Attributes"]
-    except AwsFault as fault:
-        if fault.kind != "denied":
-            raise
-        return QueueTraits()
-    default = QueueTraits()
+def traits(source: Source) -> QueueTraits:
+    """The source's own setting, else what the queue says, else defaults where reading its attributes is denied.
+
+    The visibility timeout is asked for with each receive, so it holds even where the queue's own is not known.
+    """
+    found = _attributes(str(source.queue_url), source.access)
     redrive = json.loads(found.get("RedrivePolicy", "{}"))
+    default = QueueTraits()
     return QueueTraits(
-        visibility_s=int(found.get("VisibilityTimeout", default.visibility_s)),
-        max_receives=int(redrive.get("maxReceiveCount", default.max_receives)),
+        visibility_s=source.visibility_s or int(found.get("VisibilityTimeout", default.visibility_s)),
+        max_receives=source.max_receives or int(redrive.get("maxReceiveCount", default.max_receives)),
     )
 
 
-def receive(queue_url: str, access: Access, *, wait_s: int, visibility_s: int, maximum: int = 10) -> list[Delivery]:
+@lru_cache(maxsize=64)
+def _attributes(queue_url: str, access: Access) -> dict[str, str]:
+    try:
+        with calling("sqs:GetQueueAttributes", queue_name(queue_url), access):
+            found: dict[str, str] = client("sqs", access).get_queue_attributes(
+                QueueUrl=queue_url, AttributeNames=["VisibilityTimeout", "RedrivePolicy"]
+            )["Attributes"]
+            return found
+    except AwsFault as fault:
+        if fault.kind == "denied" and "NonExistentQueue" not in fault.code:
+            return {}
+        raise
+
+
+def receive(source: Source, *, wait_s: int, visibility_s: int, maximum: int = 10) -> list[Delivery]:
     """Up to ten messages after one long poll of at most `wait_s` seconds, each hidden for `visibility_s`."""
-    with calling("sqs:ReceiveMessage", queue_name(queue_url), access):
-        answer = client("sqs", access).receive_message(
+    queue_url = str(source.queue_url)
+    with calling("sqs:ReceiveMessage", queue_name(queue_url), source.access):
+        answer = client("sqs", source.access).receive_message(
             QueueUrl=queue_url,
             MaxNumberOfMessages=min(10, maximum),
             WaitTimeSeconds=wait_s,
@@ -69,13 +73,16 @@ def receive(queue_url: str, access: Access, *, wait_s: int, visibility_s: int, m
             MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
         )
     deadline = time.time() + visibility_s
-    return [_delivery(queue_url, message, deadline) for message in answer.get("Messages", ())]
+    return [
+        Delivery(source.name, message["Body"], _receipt(queue_url, message, deadline))
+        for message in answer.get("Messages", ())
+    ]
 
 
-def _delivery(queue_url: str, message: dict[str, Any], deadline: float) -> Delivery:
+def _receipt(queue_url: str, message: dict[str, Any], deadline: float) -> Receipt:
     attributes = message.get("Attributes", {})
     sent = attributes.get("SentTimestamp")
-    receipt = Receipt(
+    return Receipt(
         queue_url=queue_url,
         message_id=message["MessageId"],
         handle=message["ReceiptHandle"],
@@ -83,7 +90,6 @@ def _delivery(queue_url: str, message: dict[str, Any], deadline: float) -> Deliv
         receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
         sent=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None,
     )
-    return Delivery(message["Body"], receipt)
 
 
 def extend(receipts: Sequence[Receipt], access: Access, visibility_s: int) -> dict[str, Receipt]:

@@ -1,0 +1,1 @@
+"""Composition: the graph, the runtimes, the command line, the queries."""

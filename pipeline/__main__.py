@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `trailweave`."""
+
+from pipeline.cli import main
+
+main()

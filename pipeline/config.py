@@ -1,0 +1,170 @@
+"""Configuration: trailweave.toml, then environment, then flags, validated once into one frozen object."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from schemas.errors import ConfigError
+from transforms.decoding.inflate import Caps
+from transforms.fetch_objects import FetchLimits
+from transforms.receive_messages import Limits
+from transforms.stores.aws import Access
+from transforms.stores.files import Output
+from transforms.stores.settings import Settings
+from transforms.stores.sources import Source
+
+FILE = "trailweave.toml"
+_Positive = Annotated[float, Field(gt=0)]
+_Count = Annotated[int, Field(gt=0)]
+
+
+class AccessConfig(BaseModel):
+    """How calls are authorised: names and paths, never a secret. Keys come from the environment or a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: str | None = None
+    credentials_file: Path | None = None
+    role_arn: str | None = Field(default=None, pattern=r"^arn:aws[\w-]*:iam::\d{12}:role/.+$")
+    external_id: str | None = Field(default=None, min_length=2)
+    session_name: str = "trailweave"
+    region: str | None = None
+    endpoint_url: str | None = None
+    sse_c_key_file: Path | None = None
+
+    def access(self) -> Access:
+        """The access as the clients take it."""
+        return Access(
+            profile=self.profile,
+            credentials_file=str(self.credentials_file) if self.credentials_file else None,
+            role_arn=self.role_arn,
+            external_id=self.external_id,
+            session_name=self.session_name,
+            region=self.region,
+            endpoint_url=self.endpoint_url,
+            sse_c_key_file=str(self.sse_c_key_file) if self.sse_c_key_file else None,
+        )
+
+
+class SourceConfig(AccessConfig):
+    """One `[[source]]`: a queue to ingest from, a location to replay, or both."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    queue_url: str | None = Field(default=None, pattern=r"^https?://.+/.+$")
+    location: str | None = None
+    buckets: tuple[str, ...] = ()
+    visibility_s: int | None = Field(default=None, ge=10, le=43_200)
+    max_receives: int | None = Field(default=None, ge=1)
+
+    def source(self) -> Source:
+        """The source as the stages take it."""
+        return Source(
+            name=self.name,
+            queue_url=self.queue_url,
+            location=self.location,
+            buckets=self.buckets,
+            access=self.access(),
+            visibility_s=self.visibility_s,
+            max_receives=self.max_receives,
+        )
+
+
+class Config(BaseSettings):
+    """Every option, by the name that it has in trailweave.toml; sizes in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRAILWEAVE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    output: str | None = Field(default=None, min_length=1)
+    output_access: AccessConfig = AccessConfig()
+    normalize: bool = True
+    source: tuple[SourceConfig, ...] = ()
+    max_wait: _Positive = 30.0
+    max_messages: Annotated[int, Field(gt=0, le=100_000)] = 1_000
+    max_slice_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000)] = 64_000_000
+    max_object_bytes: _Count = 10_000_000_000
+    max_ratio: _Count = 300
+    max_record_bytes: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 32_000_000
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over the environment, the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+
+    def root(self) -> Output:
+        """The output root; an error if none was given."""
+        if self.output is None:
+            raise ConfigError("no output root: give --output URI, TRAILWEAVE_OUTPUT, or output in trailweave.toml")
+        return Output(self.output, self.output_access.access())
+
+    def settings(self) -> Settings:
+        """What the output root is to derive."""
+        return Settings(normalize=self.normalize)
+
+    def limits(self) -> Limits:
+        """The size of a micro-batch."""
+        return Limits(messages=self.max_messages, wait_s=self.max_wait)
+
+    def fetch(self) -> FetchLimits:
+        """The sizes in FetchObjects."""
+        caps = Caps(self.max_object_bytes, self.max_ratio, self.max_record_bytes)
+        return FetchLimits(slice_bytes=self.max_slice_bytes, caps=caps)
+
+    def sources(self, names: Sequence[str] = ()) -> dict[str, Source]:
+        """The named sources, or all of them."""
+        known = {it.name: it.source() for it in self.source}
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"no source is named {name!r}{_hint(name, known)}; see [[source]] in {FILE}")
+        return {name: known[name] for name in names or known}
+
+
+def config_file() -> Path | None:
+    """`./trailweave.toml`, else `$XDG_CONFIG_HOME/trailweave/config.toml`, if there is one."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return next((path for path in (Path(FILE), home / "trailweave" / "config.toml") if path.is_file()), None)
+
+
+def load(flags: Mapping[str, Any]) -> Config:
+    """The configuration under the given flags (those that are None were not given)."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Config(**given)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_told(each) for each in error.errors())) from error
+    except ValueError as error:
+        raise ConfigError(f"{config_file() or 'the environment'} cannot be read: {error}") from error
+
+
+def _told(problem: Any) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        names = {*Config.model_fields, *SourceConfig.model_fields}
+        return f"unknown option {path!r}{_hint(str(problem['loc'][-1]), names)}"
+    return f"option {path!r} has the value {problem['input']!r}: {problem['msg'].lower()}"
+
+
+def _hint(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), 1)
+    if close:
+        return f" (did you mean {close[0]!r}?)"
+    return f" (known: {', '.join(sorted(known))})" if known else " (none is configured)"

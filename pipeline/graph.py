@@ -1,0 +1,76 @@
+"""The graph: it reads as the diagram in ARCHITECTURE.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import apache_beam as beam
+
+from schemas.values import Message
+from transforms import coders
+from transforms.acknowledge_messages import AcknowledgeMessages
+from transforms.batch_messages import BatchMessages
+from transforms.commit_raw import CommitRaw
+from transforms.explode_records import ExplodeRecords
+from transforms.fetch_objects import FetchLimits, FetchObjects
+from transforms.normalize_records import NormalizeRecords
+from transforms.parse_notifications import ParseNotifications
+from transforms.receive_messages import Limits, ReceiveMessages
+from transforms.stores.files import Output
+from transforms.stores.settings import Settings
+from transforms.stores.sources import Source
+from transforms.write_dead_letters import WriteDeadLetters
+from transforms.write_ingest_log import WriteIngestLog
+from transforms.write_parquet import WriteParquet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run works with: the sources by name, the output root and its settings, and the sizes."""
+
+    sources: dict[str, Source]
+    output: Output
+    settings: Settings
+    run_id: str
+    fetch: FetchLimits = field(default_factory=FetchLimits)
+    batch_keys: int = 1
+
+
+def ingest(pipeline: beam.Pipeline, plan: Plan, limits: Limits) -> Any:
+    """The main job, from the queues."""
+    messages = (
+        pipeline
+        | ReceiveMessages(tuple(it for it in plan.sources.values() if it.queue_url), limits)
+        | ParseNotifications(plan.sources)
+    )
+    return keep(messages, plan)
+
+
+def replay(pipeline: beam.Pipeline, plan: Plan, messages: list[Message]) -> Any:
+    """The same over objects that a listing found."""
+    return keep(pipeline | "ListedObjects" >> beam.Create(messages), plan)
+
+
+def keep(messages: Any, plan: Plan) -> Any:
+    """Messages become datasets.
+
+    From FetchObjects on everything is one fused chain: each sink passes its slice on, since a sibling branch would
+    run after the acknowledgement, which must come last.
+    """
+    coders.register()
+    committed = (
+        messages
+        | BatchMessages(plan.batch_keys)
+        | FetchObjects(plan.sources, plan.fetch)
+        | ExplodeRecords(plan.fetch.caps.record_bytes)
+        | CommitRaw(plan.output, plan.settings)
+    )
+    derived = committed | NormalizeRecords() if plan.settings.normalize else committed
+    return (
+        derived
+        | WriteParquet(plan.output, plan.settings)
+        | WriteDeadLetters(plan.output)
+        | WriteIngestLog(plan.output, plan.run_id)
+        | AcknowledgeMessages(plan.sources)
+    )

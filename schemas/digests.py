@@ -1,0 +1,70 @@
+"""Event ids as 16 bytes, two unsigned numbers a row: for comparing in memory only, the files keep the text."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Digests = NDArray[np.uint64]
+
+_DASHES = [8, 13, 18, 23]
+_HEX = np.zeros(256, np.bool_)
+_HEX[[*b"0123456789abcdef"]] = True
+_DIGITS = [place for place in range(36) if place not in _DASHES]
+
+
+def digests_of(event_ids: Any) -> Digests:
+    """Shape (rows, 2). A UUID in its usual lower-case form is its own 16 bytes, any other text its BLAKE2b."""
+    ids: Any = event_ids.combine_chunks() if isinstance(event_ids, pa.ChunkedArray) else event_ids
+    if pa.types.is_dictionary(ids.type):
+        ids = ids.cast(pa.string())
+    text = _fixed_text(ids)
+    if text is not None and _HEX[text[:, _DIGITS]].all() and (text[:, _DASHES] == ord("-")).all():
+        return (
+            np.frombuffer(bytes.fromhex(text[:, _DIGITS].tobytes().decode()), ">u8").astype(np.uint64).reshape(-1, 2)
+        )
+    joined = b"".join(_digest(id_) for id_ in ids.to_pylist())
+    return np.frombuffer(joined, ">u8").astype(np.uint64).reshape(-1, 2)
+
+
+def _fixed_text(ids: Any) -> NDArray[np.uint8] | None:
+    """The ids as a matrix of 36 bytes a row, if each has 36."""
+    _, offsets, data = ids.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
+    if not len(ids) or (np.diff(bounds) != 36).any():
+        return None
+    return np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]].reshape(-1, 36)
+
+
+def _digest(id_: str) -> bytes:
+    text = id_.encode("utf-8", "surrogatepass")
+    row = np.frombuffer(text, np.uint8)
+    if len(row) == 36 and _HEX[row[_DIGITS]].all() and (row[_DASHES] == ord("-")).all():
+        return bytes.fromhex(id_.replace("-", ""))
+    return blake2b(text, digest_size=16).digest()
+
+
+def first_of_each(digests: Digests, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """For each row whether it is the first of its digest within its group (its partition)."""
+    high, places = np.unique(digests[:, 0], return_index=True)
+    if len(high) == len(digests):
+        return np.ones(len(digests), np.bool_)
+    keys = np.stack([groups.astype(np.uint64), digests[:, 0], digests[:, 1]], axis=1)
+    _, places = np.unique(keys, axis=0, return_index=True)
+    first = np.zeros(len(digests), np.bool_)
+    first[places] = True
+    return first
+
+
+def found_in(digests: Digests, known: Digests) -> NDArray[np.bool_]:
+    """For each row of `digests` whether `known` holds it."""
+    hits = np.isin(digests[:, 0], known[:, 0])
+    if hits.any():
+        # 64 bits may agree by chance, or by the intent of whoever makes up ids: compare all of them.
+        candidates = set(map(tuple, known[np.isin(known[:, 0], digests[hits, 0])].tolist()))
+        hits[hits] = [tuple(row) in candidates for row in digests[hits].tolist()]
+    return hits

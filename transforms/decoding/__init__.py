@@ -1,0 +1,1 @@
+"""From the bytes of an object to the bytes of its records: inflate, cut, split. Pure, and bounded in memory."""

@@ -1,0 +1,208 @@
+"""Cut JSON text into records while it streams by: for objects larger than a slice, and for damaged ones.
+
+A structural scan (quotes, backslashes, brackets, commas; vectorised with numpy) finds where records end, so a cut is
+exact whatever the records hold, and the memory is one chunk and one record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.values import NoRecord
+from transforms.decoding.inflate import Damaged
+
+_OPEN, _CLOSE, _COMMA = 1, -1, 2
+_KINDS = np.zeros(256, np.int8)
+_KINDS[[ord("{"), ord("[")]] = _OPEN
+_KINDS[[ord("}"), ord("]")]] = _CLOSE
+_KINDS[ord(",")] = _COMMA
+_HEAD = 1 << 16
+_ENVELOPE = re.compile(rb'"(?:Records|Events)"\s*:\s*\[')
+_SPACE = b" \t\r\n\xef\xbb\xbf"
+
+
+def cut_records(chunks: Iterable[bytes], record_bytes: int) -> Iterator[bytes | NoRecord]:
+    """Each record's bytes, in order, untouched; what is no record comes as `NoRecord` in its place.
+
+    The form is told by the first 64 kB: an envelope with a list of records, a bare array, JSON lines, or values one
+    after the other; another document may follow the first, as in an object of several gzip members. A record above
+    `record_bytes` is passed over. When `chunks` raises `Damaged`, what was whole before has been given.
+    """
+    feed = _Feed(chunks)
+    while feed.fill(_HEAD).strip(_SPACE):
+        yield from _document(feed, record_bytes)
+    if feed.damage and not feed.reported:
+        yield NoRecord(b"", feed.damage, damage=True)
+
+
+class _Feed:
+    """The text not yet cut. `more` appends the next chunk; damage is the end of the text, with its reason."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self.text = b""
+        self.damage: str | None = None
+        self.reported = False
+
+    def more(self) -> bytes:
+        try:
+            return next(self._chunks, b"")
+        except Damaged as damage:
+            self.damage = str(damage)
+            return b""
+
+    def fill(self, size: int) -> bytes:
+        while len(self.text) < size and (chunk := self.more()):
+            self.text += chunk
+        return self.text
+
+    def end(self, rest: bytes, record_bytes: int) -> Iterator[NoRecord]:
+        """The text ended with `rest` unfinished."""
+        rest = rest.strip(_SPACE)
+        self.text = b""
+        if rest or self.damage:
+            self.reported = True
+            reason = self.damage or "the text ends inside a record"
+            yield NoRecord(rest[:record_bytes], reason, damage=self.damage is not None)
+
+
+def _document(feed: _Feed, record_bytes: int) -> Iterator[bytes | NoRecord]:
+    head = feed.text
+    start = len(head) - len(head.lstrip(_SPACE))
+    entry, depth = _entry(head, start)
+    line, newline, _ = head[start:].partition(b"\n")
+    if depth == 0 and head[start : start + 1] == b"{" and newline and _is_json(line):
+        feed.text = head[start:]
+        return _lines(feed, record_bytes)
+    feed.text = head[entry:]
+    return _values(feed, depth, record_bytes)
+
+
+def _entry(head: bytes, start: int) -> tuple[int, int]:
+    """Where the first record begins, and the depth at which records are separated."""
+    if head[start : start + 1] == b"[":
+        return start + 1, 1
+    for found in _ENVELOPE.finditer(head, start):
+        scanner = _Scanner(0)
+        scanner.scan(head[start : found.end()])
+        if scanner.depth == 2:
+            return found.end(), 2
+    return start, 0
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _lines(feed: _Feed, record_bytes: int) -> Iterator[bytes | NoRecord]:
+    rest, passing = feed.text, False
+    while True:
+        *whole, rest = rest.split(b"\n")
+        for line in whole:
+            if line.strip(_SPACE) and not passing:
+                yield line.strip(_SPACE)
+            passing = False
+        if len(rest) > record_bytes:
+            if not passing:
+                yield _giant(rest, record_bytes)
+            rest, passing = b"", True
+        chunk = feed.more()
+        if not chunk:
+            break
+        rest += chunk
+    if _is_json(rest) and not passing and not feed.damage:
+        yield rest.strip(_SPACE)
+        rest = b""
+    yield from feed.end(b"" if passing else rest, record_bytes)
+
+
+def _values(feed: _Feed, depth: int, record_bytes: int) -> Iterator[bytes | NoRecord]:
+    scanner, chunk, pending, passing = _Scanner(depth), feed.text, b"", False
+    while chunk:
+        ends, closing = scanner.record_ends(chunk, depth)
+        start = 0
+        for end in ends:
+            record = (pending + chunk[start:end]).strip(_SPACE)
+            if record and not passing:
+                yield record if len(record) <= record_bytes else _giant(record, record_bytes)
+            start, pending, passing = end + (depth > 0), b"", False
+        if closing is not None:
+            feed.text = chunk[closing:]
+            return
+        pending += chunk[start:]
+        if len(pending) > record_bytes:
+            if not passing:
+                yield _giant(pending, record_bytes)
+            pending, passing = b"", True
+        chunk = feed.more()
+    yield from feed.end(b"" if passing else pending, record_bytes)
+
+
+def _giant(text: bytes, record_bytes: int) -> NoRecord:
+    return NoRecord(text[: 1 << 16], f"a record is larger than the cap of {record_bytes:,} bytes (max_record_bytes)")
+
+
+class _Scanner:
+    """Where strings end and how deep brackets nest, carried from one chunk to the next."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self._in_string = False
+        self._escaping = False
+
+    def record_ends(self, chunk: bytes, depth: int) -> tuple[list[int], int | None]:
+        """(ends of records in the chunk, where the document ends if it does).
+
+        Records at depth 0 end behind their bracket; those in a list before a comma or the list's own bracket.
+        """
+        places, kinds, depths = self.scan(chunk)
+        if depth == 0:
+            return (places[(kinds == _CLOSE) & (depths <= 0)] + 1).tolist(), None
+        over = np.flatnonzero((kinds == _CLOSE) & (depths < depth))
+        last = int(over[0]) if len(over) else len(places)
+        ends = places[:last][(kinds[:last] == _COMMA) & (depths[:last] == depth)].tolist()
+        if not len(over):
+            return ends, None
+        done = np.flatnonzero((kinds[last:] == _CLOSE) & (depths[last:] <= 0))
+        closing = int(places[last:][done[0]]) + 1 if len(done) else len(chunk)
+        return [*ends, int(places[last])], closing
+
+    def scan(self, chunk: bytes) -> tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.int64]]:
+        """Positions outside strings of brackets and commas, their kinds, and the depth after each."""
+        text = np.frombuffer(chunk, np.uint8)
+        quotes = self._quotes(text)
+        places = np.flatnonzero(_KINDS[text])
+        inside = (np.searchsorted(quotes, places) + self._in_string) & 1
+        places = places[inside == 0]
+        kinds = _KINDS[text[places]]
+        depths = self.depth + np.cumsum(np.where(kinds == _COMMA, 0, kinds), dtype=np.int64)
+        self._in_string = bool((len(quotes) + self._in_string) & 1)
+        self.depth = int(depths[-1]) if len(depths) else self.depth
+        return places, kinds, depths
+
+    def _quotes(self, text: NDArray[np.uint8]) -> NDArray[np.int64]:
+        quotes = np.flatnonzero(text == ord('"'))
+        escaped = self._escaped(np.flatnonzero(text == ord("\\")), len(text))
+        return quotes[~np.isin(quotes, escaped)] if len(escaped) else quotes
+
+    def _escaped(self, slashes: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+        """Positions right behind an odd run of backslashes; a run may begin in the chunk before."""
+        carried, self._escaping = self._escaping, False
+        if not len(slashes):
+            return np.array([0] if carried else [], np.int64)
+        starts = np.flatnonzero(np.diff(slashes, prepend=-2) != 1)
+        lengths = np.diff(starts, append=len(slashes))
+        lengths[0] += carried and slashes[0] == 0
+        behind = slashes[starts + np.diff(starts, append=len(slashes)) - 1][lengths % 2 == 1] + 1
+        if len(behind) and behind[-1] == length:
+            self._escaping = True
+        return np.insert(behind, 0, 0) if carried and slashes[0] != 0 else behind

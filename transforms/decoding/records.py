@@ -1,0 +1,94 @@
+"""Split the text of a small document into its records, whatever envelope they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from schemas.values import NoRecord
+from transforms.decoding.cutting import cut_records
+
+RawRecord = bytes | Raw
+
+
+class _Records(msgspec.Struct):
+    Records: list[Raw]
+
+
+class _Wrapped(
+    msgspec.Struct, rename={"event": "CloudTrailEvent", "detail_type": "detail-type", "version": "eventVersion"}
+):
+    """One event of LookupEvents, or in an EventBridge event; `eventVersion` says that it is not wrapped at all."""
+
+    event: str | UnsetType = UNSET
+    detail_type: str | UnsetType = UNSET
+    detail: Raw = Raw(b"")
+    version: Raw = Raw(b"")
+
+
+_records = msgspec.json.Decoder(_Records)
+_array = msgspec.json.Decoder(list[Raw])
+_wrapped = msgspec.json.Decoder(_Wrapped)
+_UNREADABLE = (msgspec.DecodeError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Records in order, and what is no record with its place among them."""
+
+    records: Sequence[RawRecord]
+    places: Sequence[int]
+    bad: Sequence[tuple[int, NoRecord]] = field(default=())
+
+
+def split_records(text: bytes, record_bytes: int) -> Split:
+    """The records of a document, in whatever form: one bad record does not harm its neighbours.
+
+    Forms: `{"Records": [...]}`, a bare array, one record, JSON lines, LookupEvents and EventBridge envelopes.
+    """
+    if text.startswith(b'{"Records":['):
+        try:
+            records = _records.decode(text).Records
+            return Split(records, range(len(records)))
+        except _UNREADABLE:
+            pass
+    return sort_out([*cut_records([text], record_bytes)], 0)
+
+
+def sort_out(found: Sequence[bytes | NoRecord], first: int) -> Split:
+    """Unwrap each record and put aside what is none; the first is the `first`-th of its object."""
+    records: list[RawRecord] = []
+    places: list[int] = []
+    bad: list[tuple[int, NoRecord]] = []
+    for place, item in enumerate(found, first):
+        record = item if isinstance(item, NoRecord) else _unwrap(item)
+        if isinstance(record, NoRecord):
+            bad.append((place, record))
+        else:
+            records.append(record)
+            places.append(place)
+    return Split(records, places, bad)
+
+
+def _unwrap(record: bytes) -> RawRecord | NoRecord:
+    try:
+        if b'"CloudTrailEvent"' in record or b'"detail-type"' in record:
+            wrapped = _wrapped.decode(record)
+            if not bytes(wrapped.version):
+                if isinstance(wrapped.event, str):
+                    return wrapped.event.encode()
+                if isinstance(wrapped.detail_type, str) and bytes(wrapped.detail):
+                    return wrapped.detail
+        if not record.startswith(b"{"):
+            return NoRecord(record, "a record is no JSON object")
+        msgspec.json.decode(record, type=Raw)
+    except msgspec.ValidationError:
+        return record
+    except RecursionError:
+        return NoRecord(record, "a record is nested too deeply to be read")
+    except (msgspec.DecodeError, UnicodeError) as error:
+        return NoRecord(record, f"a record is no JSON ({error})")
+    return record

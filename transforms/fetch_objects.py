@@ -1,0 +1,315 @@
+"""FetchObjects: references become slices of documents.
+
+Objects are read side by side, in order of account and day, inflated, and packed into slices of about 64 MB of text;
+a larger object gives several slices. A message's receipt rides on the last slice that it fills. Only this stage
+defers an object: what is denied or unreachable stays in the queue, its message keeping no receipt here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from schemas import counters
+from schemas.values import Batch, DeadLetter, Document, Message, ObjectPart, ObjectRef, Receipt, Slice
+from transforms.decoding.documents import Opened, open_documents
+from transforms.decoding.inflate import Caps
+from transforms.stores import queue
+from transforms.stores.aws import AwsFault
+from transforms.stores.keys import facts
+from transforms.stores.objects import Content, read_object
+from transforms.stores.sources import Source
+
+log = logging.getLogger(__name__)
+
+_MARGIN_S = 2.0
+_EVIDENCE_S = 600.0
+_GUESSED_BYTES = 256_000
+
+# When an object of (source, bucket) was last read, in this process: a 403 beside it tells a missing object.
+_readable: dict[tuple[str, str], float] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """Sizes in bytes: of a slice's text, of the compressed objects in flight; how many reads go on at once."""
+
+    slice_bytes: int = 64_000_000
+    caps: Caps = field(default_factory=Caps)
+    reads: int = 32
+    window_bytes: int = 64_000_000
+
+
+class Hand:
+    """The messages in hand: which objects they wait for, and until when they are ours."""
+
+    def __init__(self, messages: Sequence[Message], sources: Mapping[str, Source]) -> None:
+        self._sources = sources
+        self._traits: dict[str, queue.QueueTraits] = {}
+        self._messages = dict(enumerate(messages))
+        self._receipts = {number: it.receipt for number, it in self._messages.items() if it.receipt}
+        self._missing = {number: len(it.objects) for number, it in self._messages.items()}
+        self._deferred: set[int] = set()
+        self._waiting: dict[ObjectRef, list[int]] = {}
+        self.expired = self.extensions = 0
+        for number, message in self._messages.items():
+            for ref in message.objects:
+                self._waiting.setdefault(ref, []).append(number)
+
+    def refs(self) -> list[ObjectRef]:
+        """Every object once, in order of account and day, then key."""
+        return sorted(self._waiting, key=_reading_order)
+
+    def first(self, ref: ObjectRef) -> Message | None:
+        """The first message still ours that waits for the object; None if none does."""
+        return next((self._messages[n] for n in self._waiting[ref] if n in self._messages), None)
+
+    def near_last_receive(self, message: Message) -> bool:
+        """Whether the queue would redrive the message after this or the next receive."""
+        if message.receipt is None:
+            return False
+        return message.receipt.receive_count >= self._trait(message).max_receives - 1
+
+    def finish(self, ref: ObjectRef, *, deferred: bool) -> list[Receipt]:
+        """The object is through (or deferred): the receipts of messages that have now nothing left to wait for."""
+        for number in self._waiting[ref]:
+            self._missing[number] -= 1
+            if deferred:
+                self._deferred.add(number)
+        return self.complete(self._waiting[ref])
+
+    def complete(self, numbers: Sequence[int] | None = None) -> list[Receipt]:
+        """Receipts, each given once, of messages (of `numbers`) whose objects are all through, none deferred."""
+        ready = [
+            number
+            for number in (self._messages if numbers is None else numbers)
+            if not self._missing[number] and number in self._receipts and number not in self._deferred
+        ]
+        return [self._receipts.pop(number) for number in dict.fromkeys(ready)]
+
+    def renew(self, held: Sequence[Receipt] = ()) -> list[Receipt]:
+        """Drop what is no longer ours, extend what would end soon: of `held` (complete already), what still is ours.
+
+        A message is extended when less than two thirds of its visibility are left.
+        """
+        now = time.time()
+        numbered: dict[int, Receipt] = {**self._receipts, **{-1 - i: it for i, it in enumerate(held)}}
+        for number in [n for n, it in numbered.items() if it.deadline - _MARGIN_S < now]:
+            del numbered[number]
+        self._extend(numbered, now)
+        for number in [n for n in self._receipts if n not in numbered]:
+            self.expired += 1
+            del self._receipts[number], self._messages[number]
+        self._receipts = {n: it for n, it in numbered.items() if n >= 0}
+        return [it for n, it in numbered.items() if n < 0]
+
+    def _extend(self, numbered: dict[int, Receipt], now: float) -> None:
+        for source in self._sources.values():
+            if source.queue_url is None:
+                continue
+            mine = {n: it for n, it in numbered.items() if it.queue_url == source.queue_url}
+            if not mine:
+                continue
+            visibility_s = queue.traits(source).visibility_s
+            soon = {n: it for n, it in mine.items() if it.deadline - now < visibility_s * 2 / 3}
+            extended = queue.extend([*soon.values()], source.access, visibility_s) if soon else {}
+            self.extensions += len(extended)
+            for number, receipt in soon.items():
+                if receipt.handle in extended:
+                    numbered[number] = extended[receipt.handle]
+                else:
+                    del numbered[number]
+
+    def _trait(self, message: Message) -> queue.QueueTraits:
+        return queue.traits(self._sources[message.source])
+
+
+def _reading_order(ref: ObjectRef) -> tuple[str, str, str, str]:
+    found = facts(ref.key)
+    return found.account or "", found.day or "", ref.key, ref.bucket
+
+
+class Packer:
+    """The slice that is being filled."""
+
+    def __init__(self, slice_bytes: int) -> None:
+        self._slice_bytes = slice_bytes
+        self._clear()
+
+    def _clear(self) -> None:
+        self._bytes = 0
+        self._parts: list[ObjectPart] = []
+        self._documents: list[Document] = []
+        self._letters: list[DeadLetter] = []
+        self.receipts: list[Receipt] = []
+
+    def has_room(self, text_bytes: int) -> bool:
+        """Whether the slice stays within its size with so much more text; an empty slice takes anything."""
+        return not self._documents or self._bytes + text_bytes <= self._slice_bytes
+
+    def take(self, part: ObjectPart, opened: Opened | None = None) -> None:
+        """Add a part of an object, with its document."""
+        if opened is not None:
+            self._documents.append(replace(opened.document, object_index=len(self._parts)))
+            self._bytes += opened.text_bytes
+        self._parts.append(part)
+
+    def settle(self, message: Message) -> None:
+        """Add what a message holds that needs no reading."""
+        self._letters += message.dead_letters
+        for ref, outcome, reason in message.settled:
+            self.take(ObjectPart(message.source, ref, message.receipt, outcome=outcome, reason=reason))
+        for letter in message.dead_letters:
+            part = ObjectPart(message.source, ObjectRef("", ""), message.receipt, outcome="dead_letter")
+            self.take(replace(part, reason=letter.reason, dead_letters=1))
+
+    def bury(self, part: ObjectPart, reason: str) -> None:
+        """Add an object that can never be read."""
+        self._letters.append(DeadLetter("fetch_objects", "object", reason, part.ref))
+        self.take(replace(part, outcome="dead_letter", reason=reason, dead_letters=1))
+
+    def flush(self, hand: Hand) -> Slice:
+        """The slice, with the receipts that are still ours."""
+        full = Slice(
+            objects=tuple(self._parts),
+            receipts=tuple(hand.renew(self.receipts)),
+            dead_letters=tuple(self._letters),
+            documents=tuple(self._documents),
+        )
+        self._clear()
+        return full
+
+
+def fetch_objects(
+    messages: Sequence[Message],
+    hand: Hand,
+    sources: Mapping[str, Source],
+    limits: FetchLimits,
+    pool: ThreadPoolExecutor,
+) -> Iterator[Slice]:
+    """Slices of the messages' objects; the last one may hold receipts and settled objects alone.
+
+    A missing object is a dead letter. A denied, throttled or unreachable one is deferred: a part with the reason,
+    and no receipt for its messages. A 403 that may mean either is deferred too, until the queue would give the
+    message up; then it is a dead letter, if the same access has read that bucket within ten minutes.
+    """
+    hand.renew()
+    packer = Packer(limits.slice_bytes)
+    for message in messages:
+        packer.settle(message)
+    packer.receipts += hand.complete()
+    for ref, found in _read_all(hand, sources, limits, pool):
+        message_in_hand = hand.first(ref)
+        if message_in_hand is None:
+            continue
+        part = ObjectPart(message_in_hand.source, ref, message_in_hand.receipt)
+        deferred = False
+        if isinstance(found, AwsFault):
+            deferred = _fail(packer, part, found, hand, message_in_hand)
+        else:
+            _readable[part.source, ref.bucket] = time.monotonic()
+            for opened in open_documents(found, limits.slice_bytes, limits.caps):
+                if not packer.has_room(opened.text_bytes):
+                    yield packer.flush(hand)
+                packer.take(_part_of(part, found, opened), opened)
+        packer.receipts += hand.finish(ref, deferred=deferred)
+    yield packer.flush(hand)
+
+
+def _part_of(part: ObjectPart, found: Content, opened: Opened) -> ObjectPart:
+    first = opened.document.first_record == 0
+    return replace(
+        part,
+        ref=opened.ref,
+        last=opened.last,
+        compressed_bytes=found.size if first else 0,
+        decompressed_bytes=opened.text_bytes,
+    )
+
+
+def _fail(packer: Packer, part: ObjectPart, fault: AwsFault, hand: Hand, message: Message) -> bool:
+    """Write the object off or leave it in the queue; whether it was left."""
+    if fault.kind == "missing":
+        packer.bury(part, str(fault))
+        return False
+    seen = _readable.get((part.source, part.ref.bucket))
+    readable = seen is not None and time.monotonic() - seen < _EVIDENCE_S
+    if fault.kind == "denied_or_missing" and readable and hand.near_last_receive(message):
+        packer.bury(part, "access denied, while other objects of the bucket can be read: missing, or denied alone")
+        return False
+    log.error("object_deferred: %s", fault)
+    packer.take(replace(part, outcome="deferred", reason=f"{fault.kind}: {fault}"))
+    return True
+
+
+def _read_all(
+    hand: Hand, sources: Mapping[str, Source], limits: FetchLimits, pool: ThreadPoolExecutor
+) -> Iterator[tuple[ObjectRef, Content | AwsFault]]:
+    """Every object that is still wanted, in order, read ahead within the limits of count and bytes."""
+    wanted = deque(hand.refs())
+    running: deque[tuple[ObjectRef, int, Future[Content]]] = deque()
+    in_flight = 0
+    while wanted or running:
+        while wanted and len(running) < limits.reads:
+            size = _GUESSED_BYTES if wanted[0].size is None else wanted[0].size
+            if running and in_flight + size > limits.window_bytes:
+                break
+            ref = wanted.popleft()
+            message = hand.first(ref)
+            if message is not None:
+                access = sources[message.source].access
+                running.append((ref, size, pool.submit(read_object, ref, access)))
+                in_flight += size
+        if running:
+            ref, size, future = running.popleft()
+            in_flight -= size
+            try:
+                yield ref, future.result()
+            except AwsFault as fault:
+                yield ref, fault
+
+
+@dataclass(eq=False)
+class FetchObjects(beam.PTransform[Any, Any]):
+    """Batch in, Slices out, each holding at most `limits.slice_bytes` of text (or one larger record)."""
+
+    sources: Mapping[str, Source]
+    limits: FetchLimits = field(default_factory=FetchLimits)
+
+    def expand(self, batches: Any) -> Any:
+        """Read each batch."""
+        return batches | beam.ParDo(_Fetch(dict(self.sources), self.limits)).with_output_types(Slice)
+
+
+class _Fetch(beam.DoFn):
+    def __init__(self, sources: Mapping[str, Source], limits: FetchLimits) -> None:
+        self._sources, self._limits = sources, limits
+        self._expired = Metrics.counter(counters.NAMESPACE, counters.MESSAGES_EXPIRED)
+        self._extensions = Metrics.counter(counters.NAMESPACE, counters.VISIBILITY_EXTENSIONS)
+        self._denied = Metrics.counter(counters.NAMESPACE, counters.OBJECTS_DENIED)
+
+    def setup(self) -> None:
+        self._pool = ThreadPoolExecutor(self._limits.reads, thread_name_prefix="fetch")
+
+    def teardown(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def process(self, batch: Batch) -> Iterator[Slice]:
+        hand = Hand(batch.messages, self._sources)
+        for filled in fetch_objects(batch.messages, hand, self._sources, self._limits, self._pool):
+            self._denied.inc(sum(_is_denial(part) for part in filled.objects))
+            yield filled
+        self._expired.inc(hand.expired)
+        self._extensions.inc(hand.extensions)
+
+
+def _is_denial(part: ObjectPart) -> bool:
+    return part.outcome == "deferred" and not str(part.reason).startswith("transient")

@@ -1,0 +1,131 @@
+"""ListObjects: what a replay reads, from `s3://` or a local folder, pruned by account, region and day in the key."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from schemas.errors import AccessError, ConfigError
+from schemas.values import ObjectRef
+from transforms.stores.aws import Access, AwsFault, calling, client
+from transforms.stores.keys import facts, no_trail
+from transforms.stores.objects import local_ref
+
+_RAW_FILE = re.compile(r"(?:^|/)aws_s3_raw/account_id=[^/]+/day=[^/]+/[0-9-]+\.parquet$")
+_LEVELS = re.compile(
+    r"(?:AWSLogs/(?:o-[a-z0-9]+/)?(?P<account>\d{12})/(?:(?P<service>[^/]+)/(?:(?P<region>[a-z0-9-]+)/"
+    r"(?:(?P<year>\d{4})/(?:(?P<month>\d{1,2})/(?:(?P<date>\d{1,2})/)?)?)?)?)?"
+    r"|aws_s3_raw/account_id=(?P<raw_account>[^/]+)/(?:day=(?P<raw_day>\d{4}-\d\d-\d\d)/)?)$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to read: accounts, regions, and days (`yyyy-mm-dd`, both ends in) of the keys; empty or None is all.
+
+    A key that does not say its account, region or day is always in.
+    """
+
+    accounts: frozenset[str] = frozenset()
+    regions: frozenset[str] = frozenset()
+    first_day: str | None = None
+    last_day: str | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is pruned."""
+        return self == Selection()
+
+    def takes(self, account: str | None, region: str | None, low: str | None, high: str | None) -> bool:
+        """Whether something of the account and region, on a day from `low` to `high`, may be selected."""
+        return (
+            (not self.accounts or account is None or account in self.accounts)
+            and (not self.regions or region is None or region in self.regions)
+            and (self.first_day is None or high is None or high >= self.first_day)
+            and (self.last_day is None or low is None or low <= self.last_day)
+        )
+
+    def takes_key(self, key: str) -> bool:
+        """Whether the object is selected and can be a log file, or is one of a raw tree."""
+        found = facts(key)
+        if no_trail(key) is not None and not _RAW_FILE.search(key):
+            return False
+        return not found.is_digest and self.takes(found.account, found.region, found.day, found.day)
+
+    def enters(self, folder: str) -> bool:
+        """Whether a folder (with its trailing slash) can hold anything selected."""
+        found = _LEVELS.search(folder)
+        if found is None:
+            return True
+        if found["service"] and not found["service"].startswith("CloudTrail"):
+            return False
+        low, high = _span(found)
+        return self.takes(found["account"] or found["raw_account"], found["region"], low, high)
+
+
+def _span(found: re.Match[str]) -> tuple[str | None, str | None]:
+    """The first and last day that a folder can hold."""
+    if found["raw_day"]:
+        return found["raw_day"], found["raw_day"]
+    if not found["year"]:
+        return None, None
+    month, date = found["month"], found["date"]
+    low = f"{found['year']}-{int(month or 1):02d}-{int(date or 1):02d}"
+    high = f"{found['year']}-{int(month or 12):02d}-{int(date or 31):02d}"
+    return low, high
+
+
+def list_objects(location: str, access: Access, selection: Selection) -> Iterator[ObjectRef]:
+    """The selected objects under a location, in order of their keys, page by page.
+
+    Raises `ConfigError` for a location that is none, `AccessError` where listing is denied.
+    """
+    parts = urlsplit(location)
+    if parts.scheme == "s3":
+        if not parts.netloc:
+            raise ConfigError(f"source {location!r} names no bucket; write s3://BUCKET/PREFIX")
+        return _list_bucket(parts.netloc, parts.path.lstrip("/"), access, selection)
+    if parts.scheme not in ("", "file"):
+        raise ConfigError(f"source {location!r} has the scheme {parts.scheme!r}; use s3://BUCKET/PREFIX or a folder")
+    path = Path(parts.path if parts.scheme else location).absolute()
+    if path.is_file():
+        return iter([local_ref(path)])
+    if not path.is_dir():
+        raise ConfigError(f"source {location!r} is no folder, no file and no s3:// location")
+    return _list_folder(path, selection)
+
+
+def _list_folder(root: Path, selection: Selection) -> Iterator[ObjectRef]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(it for it in folders if it[0] != "." and selection.enters(f"{folder}/{it}/"))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if name[0] != "." and selection.takes_key(str(path)):
+                yield local_ref(path)
+
+
+def _list_bucket(bucket: str, prefix: str, access: Access, selection: Selection) -> Iterator[ObjectRef]:
+    """Flat where nothing is pruned; else folder by folder, entering only what can hold something selected."""
+    delimiter = {} if selection.everything else {"Delimiter": "/"}
+    for page in _pages(bucket, prefix, access, delimiter):
+        for entry in page.get("Contents", ()):
+            if entry["Size"] and selection.takes_key(entry["Key"]):
+                yield ObjectRef(bucket, entry["Key"], etag=entry["ETag"].strip('"'), size=entry["Size"])
+        for folder in page.get("CommonPrefixes", ()):
+            if selection.enters(folder["Prefix"]):
+                yield from _list_bucket(bucket, folder["Prefix"], access, selection)
+
+
+def _pages(bucket: str, prefix: str, access: Access, delimiter: dict[str, str]) -> Iterator[Any]:
+    resource = f"arn:aws:s3:::{bucket}"
+    try:
+        with calling("s3:ListBucket", resource, access):
+            paginator = client("s3", access).get_paginator("list_objects_v2")
+            yield from paginator.paginate(Bucket=bucket, Prefix=prefix, **delimiter)
+    except AwsFault as fault:
+        raise AccessError(str(fault)) from fault

@@ -1,0 +1,89 @@
+"""How tables become Parquet bytes, and how the files of a commit are read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.datasets import Dataset
+
+SCHEMA_VERSION = "1"
+_RANGES = b"trailweave.ranges"
+_VERSION = b"trailweave.schema_version"
+
+TimeRange = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a dataset's files are written. `plain` columns get no dictionary, `indexed` ones get statistics."""
+
+    row_group: int
+    plain: frozenset[str]
+    indexed: frozenset[str]
+
+
+# Raw rows are clustered, so a small row group finds its like at the lowest level of compression.
+RAW_LAYOUT = Layout(
+    row_group=16_384,
+    plain=frozenset({"raw_json", "event_id", "event_time", "source_index"}),
+    indexed=frozenset({"event_time", "recipient_account_id", "commit_number"}),
+)
+EVENTS_LAYOUT = Layout(
+    row_group=131_072,
+    plain=frozenset({"event_id", "event_time", "request_id", "ingestion_time"}),
+    indexed=frozenset(
+        {"event_time", "recipient_account_id", "identity_name", "identity_uuid", "operation_name_orig", "caller_ip"}
+        | {"access_key_id", "session_id", "event_id", "commit_number"}
+    ),
+)
+LOG_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"logged_time"}))
+
+
+def encode(table: pa.Table, layout: Layout, ranges: Mapping[int, TimeRange] | None = None) -> bytes:
+    """The table as a zstd Parquet file. `ranges` are the time ranges (microseconds) that its footer repeats."""
+    metadata = {_VERSION: SCHEMA_VERSION.encode()}
+    if ranges is not None:
+        metadata[_RANGES] = json.dumps(ranges).encode()
+    names = table.column_names
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        table.schema.with_metadata(metadata),
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=[name for name in names if name not in layout.plain],  # type: ignore[arg-type]
+        write_statistics=[name for name in names if name in layout.indexed],
+        store_schema=False,
+    ) as writer:
+        writer.write_table(table.replace_schema_metadata(metadata), row_group_size=layout.row_group)
+    return sink.getvalue().to_pybytes()
+
+
+def conform(columns: Mapping[str, Any], dataset: Dataset) -> pa.Table:
+    """The columns in the dataset's order; a dictionary-encoded column stays so, since the file's type is the same."""
+    arrays, fields = [], []
+    for field in dataset.arrow:
+        column = columns[field.name]
+        if not (pa.types.is_dictionary(column.type) and column.type.value_type == field.type):
+            column = column.cast(field.type)
+        arrays.append(column)
+        fields.append(pa.field(field.name, column.type, field.nullable))
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+def read_ranges(file: pa.NativeFile) -> dict[int, TimeRange]:
+    """The time ranges (microseconds) that the footer of a raw file repeats, by commit number."""
+    metadata = pq.ParquetFile(file).metadata.metadata or {}
+    told: dict[str, list[int]] = json.loads(metadata.get(_RANGES, b"{}"))
+    return {int(number): (low, high) for number, (low, high) in told.items()}
+
+
+def read_table(file: pa.NativeFile, columns: list[str] | None = None) -> pa.Table:
+    """The file's rows."""
+    return pq.ParquetFile(file).read(columns)

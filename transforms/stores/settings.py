@@ -1,0 +1,67 @@
+"""Settings belong to the output root: which datasets are derived is decided once, when the root is first written."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+from schemas.datasets import EVENTS, Dataset
+from schemas.errors import ConfigError
+from transforms.stores.commit_log import CommitLog
+from transforms.stores.files import Output, Store, open_store
+
+SETTINGS = ".trailweave/settings.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is derived from the raw records under an output root."""
+
+    normalize: bool = True
+
+    @property
+    def marker(self) -> Dataset | None:
+        """The dataset whose file says that a commit is complete; None: the raw file itself."""
+        return EVENTS if self.normalize else None
+
+
+def read_settings(store: Store) -> Settings | None:
+    """The settings of an output root; None where none were written yet."""
+    content = store.read(SETTINGS)
+    if content is None:
+        return None
+    try:
+        return Settings(**json.loads(content))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{store.describe(SETTINGS)} holds settings that this version does not know ({error}); upgrade trailweave"
+        ) from error
+
+
+def agree(store: Store, wanted: Settings) -> None:
+    """Write the settings where there are none; refuse a root that was begun with others."""
+    found = read_settings(store)
+    if found is None and not store.create(SETTINGS, json.dumps(asdict(wanted), indent=1).encode()):
+        found = read_settings(store)
+    if found is not None and found != wanted:
+        differences = ", ".join(
+            f"{name} is {value!r} there and {getattr(wanted, name)!r} here"
+            for name, value in asdict(found).items()
+            if value != getattr(wanted, name)
+        )
+        raise ConfigError(
+            f"{store.describe('')} was begun with other settings: {differences};"
+            " use the same options, or another --output"
+        )
+
+
+def commit_log(output: Output, settings: Settings) -> CommitLog:
+    """The commit log of an output root, one in each process."""
+    return _commit_log(output, settings, os.getpid())
+
+
+@lru_cache(maxsize=8)
+def _commit_log(output: Output, settings: Settings, _process: int) -> CommitLog:
+    return CommitLog(open_store(output), settings.marker)

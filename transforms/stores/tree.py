@@ -1,0 +1,71 @@
+"""Names in the tree of datasets: partitions, commit numbers, and the compacted ranges that cover them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from schemas.datasets import Dataset
+from schemas.values import Partition
+from transforms.stores.files import Store
+
+_NAME = re.compile(r"(\d{8})(?:-(\d{8}))?\.parquet")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Numbered:
+    """A file of a partition: one commit (`first == last`), or a compacted range of them."""
+
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        span = f"{self.first:08d}" if self.first == self.last else f"{self.first:08d}-{self.last:08d}"
+        return f"{span}.parquet"
+
+    @property
+    def is_range(self) -> bool:
+        """Whether compaction wrote it."""
+        return self.first != self.last
+
+
+def path_of(dataset: Dataset, partition: Partition, number: int) -> str:
+    """The path of a commit's file in a dataset."""
+    return f"{folder_of(dataset, partition)}/{Numbered(number, number).name}"
+
+
+def folder_of(dataset: Dataset, partition: Partition) -> str:
+    """The path of a partition's folder in a dataset."""
+    return f"{dataset.name}/{partition.path}"
+
+
+def parse_name(name: str) -> Numbered | None:
+    """What a file's name says; None for a name that is not one of ours."""
+    found = _NAME.fullmatch(name)
+    return Numbered(int(found[1]), int(found[2] or found[1])) if found else None
+
+
+def list_files(store: Store, dataset: Dataset, partition: Partition, after: int = 0) -> list[Numbered]:
+    """The partition's files with a first number above `after`, in order; parts that a range covers are left out."""
+    names = store.names(folder_of(dataset, partition), f"{after:08d}.zzz" if after else "")
+    files = sorted(file for file in map(parse_name, names) if file)
+    ranges = [file for file in files if file.is_range]
+    return [
+        file for file in files if file.is_range or not any(wide.first <= file.first <= wide.last for wide in ranges)
+    ]
+
+
+def list_partitions(store: Store, dataset: Dataset) -> list[Partition]:
+    """Every partition of a dataset, in order."""
+    found = []
+    for account in store.folders(dataset.name):
+        if account.startswith("account_id="):
+            days = store.folders(f"{dataset.name}/{account}")
+            found += [
+                Partition(account.removeprefix("account_id="), day.removeprefix("day="))
+                for day in days
+                if day.startswith("day=")
+            ]
+    return sorted(found)

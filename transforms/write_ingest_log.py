@@ -1,0 +1,159 @@
+"""WriteIngestLog: one row for each object that ended in this slice, with its outcome and counts."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+from schemas import counters
+from schemas.datasets import INGEST_LOG
+from schemas.values import ObjectPart, ObjectRef, Slice
+from transforms.stores.files import Output, Store, open_store
+from transforms.stores.keys import facts
+from transforms.stores.parquet import LOG_LAYOUT, encode
+
+_ADDED = ("records", "written", "duplicates", "expired", "dead_letters", "compressed_bytes", "decompressed_bytes")
+
+
+class Ledger:
+    """Adds up the parts of each object over the slices of a batch."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, ObjectRef], ObjectPart] = {}
+
+    def fold(self, filled: Slice) -> list[ObjectPart]:
+        """The objects that end in this slice, each as the sum of its parts."""
+        ended = []
+        for part in filled.objects:
+            key = part.source, part.ref
+            total = add(self._open.pop(key, None), part)
+            if part.last:
+                ended.append(total)
+            else:
+                self._open[key] = total
+        return ended
+
+
+def add(one: ObjectPart | None, other: ObjectPart) -> ObjectPart:
+    """Two parts of one object as one: counts add up, times widen, the worse outcome and its reason hold."""
+    if one is None:
+        return other
+    firsts = [it.first_event_time for it in (one, other) if it.first_event_time]
+    lasts = [it.last_event_time for it in (one, other) if it.last_event_time]
+    worse = one if one.outcome != "done" else other
+    return replace(
+        other,
+        **{name: getattr(one, name) + getattr(other, name) for name in _ADDED},
+        outcome=worse.outcome,
+        reason=worse.reason,
+        provider=other.provider or one.provider,
+        first_event_time=min(firsts, default=None),
+        last_event_time=max(lasts, default=None),
+    )
+
+
+def ingest_log_rows(ended: Sequence[ObjectPart], run_id: str, now: datetime) -> pa.Table:
+    """The objects as rows of `ingest_log`."""
+    return pa.Table.from_pylist([_row(part, run_id, now) for part in ended], INGEST_LOG.arrow)
+
+
+def _row(part: ObjectPart, run_id: str, now: datetime) -> dict[str, Any]:
+    key = facts(part.ref.key)
+    return {
+        "logged_time": now,
+        "run_id": run_id,
+        "source_name": part.source,
+        "object_bucket": part.ref.bucket,
+        "object_key": part.ref.key,
+        "object_version": part.ref.version,
+        "object_etag": part.ref.etag,
+        "key_account_id": key.account,
+        "key_region": key.region,
+        "key_day": key.day,
+        "outcome": part.outcome,
+        "reason": part.reason,
+        "provider": part.provider,
+        **{name: getattr(part, name) for name in _ADDED},
+        "first_event_time": part.first_event_time,
+        "last_event_time": part.last_event_time,
+        "message_id": part.message.message_id if part.message else None,
+        "sent_time": part.message.sent if part.message else None,
+        "receive_count": part.message.receive_count if part.message else None,
+    }
+
+
+def write_ingest_log(ended: Sequence[ObjectPart], store: Store, run_id: str) -> None:
+    """Create one file of the objects' rows under today's day; nothing for no objects."""
+    if ended:
+        now = datetime.now(UTC)
+        path = f"{INGEST_LOG.name}/day={now.date().isoformat()}/{uuid7()}.parquet"
+        store.create(path, encode(ingest_log_rows(ended, run_id, now), LOG_LAYOUT))
+
+
+def uuid7() -> uuid.UUID:
+    """A UUID that sorts by its time of making (RFC 9562, 5.7)."""
+    stamp = time.time_ns() // 1_000_000
+    value = (stamp << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+    return uuid.UUID(int=value)
+
+
+@dataclass(eq=False)
+class WriteIngestLog(beam.PTransform[Any, Any]):
+    """Slice in, the same slice out once the outcome of each object that it ends is durable."""
+
+    output: Output
+    run_id: str
+
+    def expand(self, slices: Any) -> Any:
+        """Log the objects of each slice."""
+        return slices | beam.ParDo(_Write(self.output, self.run_id)).with_output_types(Slice)
+
+
+class _Write(beam.DoFn):
+    def __init__(self, output: Output, run_id: str) -> None:
+        self._output, self._run_id = output, run_id
+        self._outcomes = {
+            outcome: Metrics.counter(counters.NAMESPACE, name)
+            for outcome, name in {
+                "done": counters.OBJECTS_READ,
+                "dead_letter": counters.OBJECTS_DEAD,
+                "deferred": counters.OBJECTS_DEFERRED,
+                "digest": counters.OBJECTS_SETTLED,
+                "ignored": counters.OBJECTS_SETTLED,
+            }.items()
+        }
+        self._counts = {
+            field: Metrics.counter(counters.NAMESPACE, name)
+            for field, name in {
+                "records": counters.RECORDS,
+                "written": counters.EVENTS_WRITTEN,
+                "duplicates": counters.EVENTS_DUPLICATE,
+                "expired": counters.EVENTS_EXPIRED,
+                "compressed_bytes": counters.COMPRESSED_BYTES,
+                "decompressed_bytes": counters.DECOMPRESSED_BYTES,
+            }.items()
+        }
+
+    def setup(self) -> None:
+        self._store = open_store(self._output)
+
+    def start_bundle(self) -> None:
+        self._ledger = Ledger()
+
+    def process(self, filled: Slice) -> Iterator[Slice]:
+        ended = self._ledger.fold(filled)
+        write_ingest_log(ended, self._store, self._run_id)
+        for part in ended:
+            self._outcomes[part.outcome].inc()
+        for field, counter in self._counts.items():
+            counter.inc(sum(getattr(part, field) for part in ended))
+        yield filled

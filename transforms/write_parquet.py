@@ -1,0 +1,66 @@
+"""WriteParquet: what is derived from each commit becomes durable, `cloud_audit_logs` last: it marks completeness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+
+from schemas.datasets import EVENTS
+from schemas.values import Commit, Slice
+from transforms.stores.commit_log import CommitLog
+from transforms.stores.files import Output, Store, open_store
+from transforms.stores.parquet import EVENTS_LAYOUT, encode
+from transforms.stores.settings import Settings, commit_log
+from transforms.stores.tree import path_of
+
+_WRITERS = 16
+
+
+def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPoolExecutor) -> Slice:
+    """Create the events file of each commit of the slice; "already there" is success, its content is the same.
+
+    Raises what the store raises: then nothing of the slice may be acknowledged.
+    """
+    events = derived.events
+    if events is not None:
+
+        def write(commit: Commit) -> None:
+            rows = events.slice(commit.start, commit.length)
+            store.create(path_of(EVENTS, commit.partition, commit.number), encode(rows, EVENTS_LAYOUT))
+            log.completed(commit.partition, commit.number)
+
+        for _ in pool.map(write, derived.commits):
+            pass
+    return derived
+
+
+@dataclass(eq=False)
+class WriteParquet(beam.PTransform[Any, Any]):
+    """Slice in, the same slice out once its derived files are durable."""
+
+    output: Output
+    settings: Settings
+
+    def expand(self, slices: Any) -> Any:
+        """Write each slice."""
+        return slices | beam.ParDo(_Write(self.output, self.settings)).with_output_types(Slice)
+
+
+class _Write(beam.DoFn):
+    def __init__(self, output: Output, settings: Settings) -> None:
+        self._output, self._settings = output, settings
+
+    def setup(self) -> None:
+        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="write")
+        self._store = open_store(self._output)
+        self._log = commit_log(self._output, self._settings)
+
+    def teardown(self) -> None:
+        self._pool.shutdown()
+
+    def process(self, derived: Slice) -> Iterator[Slice]:
+        yield write_parquet(derived, self._store, self._log, self._pool)
