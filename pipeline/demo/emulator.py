@@ -25,6 +25,7 @@ ACCOUNT = "111122223333"
 REGION = "us-east-1"
 _CHILD = Path(__file__).with_name("emulator_child.py")
 _LOG_TAIL_LINES = 15
+_ROOT_KEY = "emulated"
 
 
 class EmulatorError(TrailweaveError):
@@ -48,8 +49,8 @@ class Emulator:
         """
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
-            "AWS_ACCESS_KEY_ID": "emulated",
-            "AWS_SECRET_ACCESS_KEY": "emulated",
+            "AWS_ACCESS_KEY_ID": _ROOT_KEY,
+            "AWS_SECRET_ACCESS_KEY": _ROOT_KEY,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
             "AWS_CONFIG_FILE": os.devnull,
@@ -82,8 +83,10 @@ def _set_environment(wanted: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def emulator(*, start_timeout_s: float = 30.0) -> Iterator[Emulator]:
+def emulator(*, enforce_iam: bool = False, start_timeout_s: float = 30.0) -> Iterator[Emulator]:
     """A fresh, empty emulated AWS for the time of the block; its process ends with the block or with ours.
+
+    With `enforce_iam` calls need what IAM allows; the key in `Emulator.variables` is then the account's root.
 
     Raises ConfigError when ministack is not installed, EmulatorError when it is not healthy in time.
     """
@@ -93,7 +96,7 @@ def emulator(*, start_timeout_s: float = 30.0) -> Iterator[Emulator]:
         )
     with tempfile.TemporaryDirectory(prefix="trailweave-emulator-") as folder:
         log = Path(folder, "log.txt")
-        process, port = _start(Path(folder), log)
+        process, port = _start(Path(folder), log, enforce_iam)
         try:
             _wait_until_healthy(process, port, log, start_timeout_s)
             yield Emulator(f"http://{LOOPBACK}:{port}", process.pid)
@@ -102,7 +105,7 @@ def emulator(*, start_timeout_s: float = 30.0) -> Iterator[Emulator]:
             process.wait()
 
 
-def _start(folder: Path, log: Path) -> tuple[subprocess.Popen[bytes], int]:
+def _start(folder: Path, log: Path, enforce_iam: bool) -> tuple[subprocess.Popen[bytes], int]:
     """Start the child on a socket that we have bound: nobody can take the port between, no other interface opens."""
     with socket.create_server((LOOPBACK, 0)) as listener, log.open("wb") as output:
         port = int(listener.getsockname()[1])
@@ -112,13 +115,13 @@ def _start(folder: Path, log: Path) -> tuple[subprocess.Popen[bytes], int]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_child_environment(port, folder),
+            env=_child_environment(port, folder, enforce_iam),
             start_new_session=True,  # Ctrl-C is ours: the emulator must answer until the last run is finished
         )
     return process, port
 
 
-def _child_environment(port: int, folder: Path) -> dict[str, str]:
+def _child_environment(port: int, folder: Path, enforce_iam: bool) -> dict[str, str]:
     """What ministack is to see: no credentials of ours, no Docker (it would remove containers at start)."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
     return kept | {
@@ -130,7 +133,10 @@ def _child_environment(port: int, folder: Path) -> dict[str, str]:
         "GATEWAY_PORT": str(port),
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "MINISTACK_REGION": REGION,
-        "SERVICES": "s3,sqs,sts",
+        "SERVICES": "s3,sqs,sts,iam",
+        "AUTH": str(enforce_iam).lower(),
+        "AWS_ACCESS_KEY_ID": _ROOT_KEY,
+        "AWS_SECRET_ACCESS_KEY": _ROOT_KEY,
         "PERSIST_STATE": "0",
         "S3_PERSIST": "0",
         "SFTP_ENABLED": "0",

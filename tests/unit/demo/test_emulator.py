@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from pipeline.demo import emulator as module
 from pipeline.demo.emulator import Emulator, EmulatorError, emulator, provision, upload
@@ -72,6 +73,25 @@ def test_a_message_received_too_often_goes_to_the_dead_letter_queue(running: Emu
     dead_letters = sqs.get_queue_url(QueueName="two-dead")["QueueUrl"]
 
     assert [body["Event"] for body in bodies(sqs, dead_letters, 1)] == ["s3:TestEvent"]
+
+
+def test_iam_is_enforced_when_asked_for() -> None:
+    with emulator(enforce_iam=True) as strict, strict.applied():
+        s3, sqs = clients(strict)
+        iam = client("iam", Access(endpoint_url=strict.endpoint_url))
+        queue_url = provision(s3, sqs, bucket="trail-three", queue="three")
+        upload(s3, "trail-three", [("key", b"body")])
+        assert len(bodies(sqs, queue_url, 2)) == 2
+
+        iam.create_user(UserName="reader")
+        key = iam.create_access_key(UserName="reader")["AccessKey"]
+        os.environ |= {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+        reader = client("s3", Access(endpoint_url=strict.endpoint_url, region="eu-west-1"))
+        with pytest.raises(ClientError, match="AccessDenied"):
+            reader.get_object(Bucket="trail-three", Key="key")
+        iam.update_access_key(UserName="reader", AccessKeyId=key["AccessKeyId"], Status="Inactive")
+        with pytest.raises(ClientError, match="InvalidAccessKeyId"):
+            reader.get_object(Bucket="trail-three", Key="key")
 
 
 def test_a_failed_put_is_raised(running: Emulator) -> None:
