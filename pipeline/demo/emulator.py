@@ -110,7 +110,7 @@ def _start(folder: Path, log: Path, enforce_iam: bool) -> tuple[subprocess.Popen
     with socket.create_server((LOOPBACK, 0)) as listener, log.open("wb") as output:
         port = int(listener.getsockname()[1])
         process = subprocess.Popen(  # noqa: S603 - our interpreter, our file
-            [sys.executable, "-P", str(_CHILD), str(listener.fileno()), str(os.getpid())],
+            [sys.executable, "-P", str(_CHILD), str(listener.fileno()), str(os.getpid()), str(folder)],
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=output,

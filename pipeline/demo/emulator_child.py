@@ -1,13 +1,14 @@
 """The emulator's own process: ministack served on a socket that the parent has bound to loopback.
 
-Run by path, never imported: `python emulator_child.py SOCKET_FD PARENT_PID`. It ends when its parent is gone,
-however that died; asking for the parent's id works on every POSIX system and, unlike a pipe, is not held open by
+Run by path, never imported: `python emulator_child.py SOCKET_FD PARENT_PID FOLDER`. It ends when its parent is
+gone, however that died, and then removes FOLDER, which the parent no longer can; asking for the parent's id works on every POSIX system and, unlike a pipe, is not held open by
 other children of the parent.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -15,15 +16,16 @@ import time
 WATCH_S = 0.25
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: int, folder: str) -> None:
     while os.getppid() == parent:
         time.sleep(WATCH_S)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
-def main(socket_fd: int, parent: int) -> None:
+def main(socket_fd: int, parent: int, folder: str) -> None:
     """Serve until killed or orphaned."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent, folder), daemon=True).start()
 
     from hypercorn.config import Config
     from hypercorn.run import run
@@ -37,4 +39,4 @@ def main(socket_fd: int, parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

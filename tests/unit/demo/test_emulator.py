@@ -136,12 +136,13 @@ def listening(pid: int) -> set[tuple[str, int]]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
-def test_the_child_ends_when_its_parent_is_killed() -> None:
+def test_the_child_ends_and_cleans_up_when_its_parent_is_killed(tmp_path: Path) -> None:
     program = (
         "import time; from pipeline.demo.emulator import emulator\n"
         "with emulator() as started: print(started.pid, flush=True); time.sleep(60)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     assert alive(child)
@@ -154,6 +155,7 @@ def test_the_child_ends_when_its_parent_is_killed() -> None:
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(child)
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_ministack_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
