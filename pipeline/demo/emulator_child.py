@@ -1,8 +1,8 @@
 """The emulator's own process: ministack served on a socket that the parent has bound to loopback.
 
 Run by path, never imported: `python emulator_child.py SOCKET_FD PARENT_PID FOLDER`. It ends when its parent is
-gone, however that died, and then removes FOLDER, which the parent no longer can; asking for the parent's id works on every POSIX system and, unlike a pipe, is not held open by
-other children of the parent.
+gone, however that died, and removes FOLDER, which the parent no longer can. Asking for the parent's id works on
+every POSIX system and, unlike a pipe, is not held open by other children of the parent.
 """
 
 from __future__ import annotations
