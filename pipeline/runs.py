@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ LOCAL_RUNNER = "FnApiRunner"
 
 
 def run(build: Callable[[beam.Pipeline], Any], beam_flags: Sequence[str] = ()) -> Counter[str]:
-    """Build, run to the end, and return the counters by name. Raises what a stage raised, where Beam lets it through."""
+    """Build, run to the end, and return the counters by name. Raises what a stage raised."""
     flags = list(beam_flags)
     if not any(flag.startswith("--runner") for flag in flags):
         flags.append(f"--runner={LOCAL_RUNNER}")

@@ -62,11 +62,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message as received from the queue of `source`: its body and the right to delete it."""
+    """A message as received from the queue of `source`: its body and the right to delete it.
+
+    A body that comes from a dead letter has no receipt.
+    """
 
     source: str
     body: str
-    receipt: Receipt
+    receipt: Receipt | None
 
 
 @dataclass(frozen=True, slots=True)

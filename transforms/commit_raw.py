@@ -26,7 +26,7 @@ from schemas.values import Commit, ObjectPart, Partition, Slice
 from transforms.providers import PROVIDERS_BY_NAME, Provider
 from transforms.providers.rows import committed_slice
 from transforms.stores.commit_log import CommitLog
-from transforms.stores.files import Output, open_store
+from transforms.stores.files import Output
 from transforms.stores.parquet import RAW_LAYOUT, TimeRange, conform, encode
 from transforms.stores.settings import Settings, commit_log
 

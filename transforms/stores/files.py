@@ -215,7 +215,7 @@ class S3Store:
         for attempt in range(_TRIES):
             try:
                 with self._calling("s3:PutObject", path):
-                    self._s3.put_object(Bucket=self.bucket, Key=self._key(path), Body=content, IfNoneMatch="*")
+                    self._s3.put_object(Bucket=self.bucket, Key=self.key(path), Body=content, IfNoneMatch="*")
                 return True
             except AwsFault as fault:
                 if fault.kind == "taken":
@@ -228,7 +228,7 @@ class S3Store:
     def read(self, path: str) -> bytes | None:
         try:
             with self._calling("s3:GetObject", path):
-                body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self._key(path))["Body"].read()
+                body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self.key(path))["Body"].read()
                 return body
         except AwsFault as fault:
             if fault.kind == "missing":
@@ -247,7 +247,7 @@ class S3Store:
     def _size(self, path: str) -> int | None:
         try:
             with self._calling("s3:GetObject", path):
-                return int(self._s3.head_object(Bucket=self.bucket, Key=self._key(path))["ContentLength"])
+                return int(self._s3.head_object(Bucket=self.bucket, Key=self.key(path))["ContentLength"])
         except AwsFault as fault:
             if fault.kind == "missing":
                 return None
@@ -258,7 +258,7 @@ class S3Store:
         try:
             with self._calling("s3:GetObject", path):
                 span = f"bytes={start}-{start + size - 1}"
-                body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self._key(path), Range=span)["Body"].read()
+                body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self.key(path), Range=span)["Body"].read()
                 return body
         except AwsFault as fault:
             raise AccessError(str(fault)) from fault
@@ -272,10 +272,10 @@ class S3Store:
         )
 
     def describe(self, path: str) -> str:
-        return f"s3://{self.bucket}/{self._key(path)}"
+        return f"s3://{self.bucket}/{self.key(path)}"
 
     def _listing(self, folder: str, after: str, group: str, member: str) -> Iterator[str]:
-        prefix = self._key(folder).rstrip("/") + "/" if folder or self.prefix else ""
+        prefix = self.key(folder).rstrip("/") + "/" if folder or self.prefix else ""
         try:
             with self._calling("s3:ListBucket", folder):
                 pages = self._s3.get_paginator("list_objects_v2").paginate(
@@ -297,7 +297,8 @@ class S3Store:
     def _s3(self) -> Any:
         return client("s3", self.access)
 
-    def _key(self, path: str) -> str:
+    def key(self, path: str) -> str:
+        """The object's key in the bucket."""
         return "/".join(part for part in (self.prefix, path) if part)
 
     def _calling(self, action: str, path: str) -> contextlib.AbstractContextManager[None]:

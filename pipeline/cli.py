@@ -1,0 +1,220 @@
+"""The command line. Data goes to stdout, talk and progress to stderr; exit codes are documented in README.md."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from schemas.errors import ConfigError, TrailweaveError
+
+app = typer.Typer(
+    name="trailweave",
+    help="Cloud audit logs from S3 and SQS into tables an investigator can trust: every event once, in Parquet.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_BEAM = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+OutputOption = Annotated[
+    str | None, typer.Option("--output", metavar="URI", help="Output root: a local folder or s3://BUCKET/PREFIX.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress display.")]
+SliceOption = Annotated[
+    int | None, typer.Option("--max-slice-bytes", metavar="N", help="Decompressed bytes worked on at once.")
+]
+NormalizeOption = Annotated[
+    bool | None, typer.Option("--normalize/--no-normalize", help="Keep raw records only with --no-normalize.")
+]
+
+
+def main() -> None:
+    """Run the command; every foreseen error is one line with its code, and its exit code."""
+    try:
+        app()
+    except TrailweaveError as error:
+        _fail(error)
+
+
+def _fail(error: TrailweaveError) -> NoReturn:
+    if "--debug" in sys.argv:
+        logging.getLogger(__name__).exception("%s", error.code)
+    print(f"trailweave: {error.code}: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and detailed logs.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the versions and stop.")] = False,
+) -> None:
+    from pipeline.logs import set_up
+
+    set_up(debug=debug)
+    if version:
+        from pipeline.versions import versions
+
+        print(versions())
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Where the tree goes.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """See it work, offline: an emulated AWS, an organisation's trail with an attack in it, and the answers."""
+    from pipeline.demo.demo import run_demo
+
+    run_demo(output or Path("trailweave-demo"), quiet=quiet)
+
+
+@app.command(context_settings=_BEAM)
+def ingest(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Sources of trailweave.toml.")
+    ] = None,
+    output: OutputOption = None,
+    queue_url: Annotated[str | None, typer.Option("--queue-url", metavar="URL", help="An unnamed source.")] = None,
+    until_idle: Annotated[
+        float | None, typer.Option("--until-idle", metavar="S", help="Stop after S seconds without a message.")
+    ] = None,
+    max_wait: Annotated[
+        float | None, typer.Option("--max-wait", metavar="S", help="Longest wait to fill a micro-batch (30).")
+    ] = None,
+    max_slice_bytes: SliceOption = None,
+    normalize: NormalizeOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Ingest what the queues announce, continuously. SIGTERM finishes the run in work. Beam's flags pass through."""
+    from pipeline import commands
+
+    beam_flags, names = _split(context.args, names or [])
+    config = commands.load(output=output, max_wait=max_wait, max_slice_bytes=max_slice_bytes, normalize=normalize)
+    summary = commands.ingest(config, names, queue_url, until_idle_s=until_idle, beam_flags=beam_flags, quiet=quiet)
+    _print_summary(summary, as_json=as_json)
+
+
+@app.command(context_settings=_BEAM)
+def replay(
+    context: typer.Context,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="URI|NAME", help="What to read; may be repeated.")
+    ] = None,
+    output: OutputOption = None,
+    account: Annotated[list[str] | None, typer.Option("--account", metavar="ID", help="Only these accounts.")] = None,
+    region: Annotated[list[str] | None, typer.Option("--region", metavar="R", help="Only these regions.")] = None,
+    first_day: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day of the keys.")] = None,
+    last_day: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day of the keys.")] = None,
+    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Processes.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Read again what the ingest log holds as done.")] = False,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="Feed in again what could not be processed.")
+    ] = False,
+    max_slice_bytes: SliceOption = None,
+    normalize: NormalizeOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Read historic buckets, folders or another output's raw tree; resumable. Beam's flags pass through."""
+    from pipeline import commands
+    from transforms.list_objects import Selection
+
+    beam_flags, stray = _split(context.args, [])
+    if stray:
+        raise ConfigError(f"unexpected argument {stray[0]!r}; name what to read with --source")
+    config = commands.load(output=output, max_slice_bytes=max_slice_bytes, normalize=normalize)
+    selection = Selection(frozenset(account or ()), frozenset(region or ()), _day(first_day), _day(last_day))
+    summary = commands.replay(
+        config,
+        source or [],
+        selection,
+        workers=workers,
+        force=force,
+        dead_letters=dead_letters,
+        beam_flags=beam_flags,
+        quiet=quiet,
+    )
+    _print_summary(summary, as_json=as_json)
+    if summary.as_json()["deferred"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def repair(output: OutputOption = None, as_json: JsonOption = False) -> None:
+    """Complete what killed writers left underived, over all days, and sweep up their temporary files."""
+    from pipeline import commands
+
+    repaired, swept = commands.repair(commands.load(output=output))
+    _print(
+        {"repaired": repaired, "swept": swept},
+        f"{repaired:,} commits completed, {swept:,} temporary files removed",
+        as_json=as_json,
+    )
+
+
+@app.command()
+def status(output: OutputOption = None, as_json: JsonOption = False) -> None:
+    """What was received, written, duplicate and dead-lettered, per day and account; lag, last event, last error."""
+    from pipeline import commands
+
+    commands.status(commands.load(output=output), as_json=as_json)
+
+
+@app.command()
+def query(
+    sql: Annotated[str | None, typer.Argument(metavar="SQL")] = None,
+    output: OutputOption = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="A query of the library.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--param", metavar="KEY=VALUE", help="A parameter of a named query.")
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="Show the library of queries.")] = False,
+    form: Annotated[str, typer.Option("--format", metavar="table|csv|json|jsonl")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Ask the tree in SQL (DuckDB): a view for every dataset, and a library of an investigator's questions."""
+    from pipeline import commands
+
+    form = "json" if as_json else form
+    if list_all:
+        commands.list_queries(form)
+    else:
+        commands.query(commands.load(output=output), sql, name, parameter or [], form)
+
+
+def _split(extra: list[str], names: list[str]) -> tuple[list[str], list[str]]:
+    """(Beam's flags, names) of what the command itself does not know; a flag unknown to Beam too is an error."""
+    from pipeline.beam_flags import take_beam_flags
+
+    return take_beam_flags([*names, *extra])
+
+
+def _day(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            raise ValueError
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ConfigError(f"{text!r} is no day; write it as yyyy-mm-dd, such as 2026-01-31") from None
+
+
+def _print_summary(summary: Any, *, as_json: bool) -> None:
+    _print(summary.as_json(), summary.as_text(), as_json=as_json)
+
+
+def _print(value: dict[str, Any], text: str, *, as_json: bool) -> None:
+    print(json.dumps(value) if as_json else text)

@@ -1,0 +1,197 @@
+"""What each command does, from a validated configuration; the command line only parses and prints."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline import config as configuration
+from pipeline.config import Config
+from pipeline.graph import Plan
+from pipeline.summary import Summary
+from schemas.errors import ConfigError
+from schemas.values import Message
+from transforms.list_objects import Selection, list_objects
+from transforms.stores.files import LocalStore, Output, open_store, prove
+from transforms.stores.settings import agree, read_settings
+from transforms.stores.sources import Source
+
+_SWEEP_S = 86_400.0
+
+
+def load(**flags: Any) -> Config:
+    """The configuration under the flags that were given."""
+    return configuration.load(flags)
+
+
+def ingest(
+    config: Config,
+    names: Sequence[str],
+    queue_url: str | None,
+    *,
+    until_idle_s: float | None,
+    beam_flags: Sequence[str],
+    quiet: bool,
+) -> Summary:
+    """Ingest from the named sources, all of them, or the one that `queue_url` defines."""
+    from pipeline.ingest import ingest_until_stopped
+
+    sources = queue_sources(config, names, queue_url)
+    plan = begin(config, sources)
+    return ingest_until_stopped(plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
+
+
+def queue_sources(config: Config, names: Sequence[str], queue_url: str | None) -> dict[str, Source]:
+    """The sources to receive from. Raises `ConfigError` where there is none, or one has no queue."""
+    if queue_url is not None:
+        if names:
+            raise ConfigError(f"--queue-url defines a source of its own; leave out {', '.join(names)}")
+        return {"default": configuration.SourceConfig(name="default", queue_url=queue_url).source()}
+    sources = config.sources(names)
+    found = {name: it for name, it in sources.items() if it.queue_url}
+    lacking = [name for name in names if name not in found]
+    if lacking or not found:
+        what = f"source {lacking[0]!r} has no queue_url" if lacking else "no source with a queue_url"
+        raise ConfigError(f"{what}; give --queue-url URL, or set it under [[source]] in {configuration.FILE}")
+    return found
+
+
+def replay(
+    config: Config,
+    names: Sequence[str],
+    selection: Selection,
+    *,
+    workers: int,
+    force: bool,
+    dead_letters: bool,
+    beam_flags: Sequence[str],
+    quiet: bool,
+) -> Summary:
+    """Replay locations, named sources, or the dead letters of the output root."""
+    from pipeline.dead_letters import SOURCE, dead_letter_messages
+    from pipeline.replay import as_messages, replay_all
+
+    output = config.root()
+    sources = {it.name: it for it in located(config, names)}
+    if dead_letters:
+        sources = {**sources, **config.sources(), SOURCE: Source(SOURCE, access=output.access)}
+        plan = begin(config, sources)
+        listed: Iterator[Message] = dead_letter_messages(output, sources)
+        force = True
+    else:
+        if not sources:
+            raise ConfigError("nothing to replay; give --source URI or the NAME of a [[source]] with a location")
+        plan = begin(config, sources)
+        listed = chain.from_iterable(
+            as_messages(list_objects(str(it.location), it.access, selection), it.name) for it in sources.values()
+        )
+    return replay_all(plan, listed, workers=workers, force=force, beam_flags=beam_flags, quiet=quiet)
+
+
+def located(config: Config, names: Sequence[str]) -> list[Source]:
+    """Each URI as a source of its own, each other word as the name of a source with a location."""
+    known = {it.name: it.source() for it in config.source}
+    found = []
+    for number, name in enumerate(names):
+        if name in known:
+            if known[name].location is None:
+                raise ConfigError(f'source {name!r} has no location; set location = "s3://BUCKET/PREFIX" for it')
+            found.append(known[name])
+        else:
+            found.append(Source(f"replay-{number}" if number else "replay", location=name))
+    return found
+
+
+def begin(config: Config, sources: dict[str, Source]) -> Plan:
+    """Everything that a writing command does first.
+
+    The output root must not lie where the sources are announced from; its store must honour create-if-absent; its
+    settings must be the ones asked for; and the commits of the last seven days are completed.
+    """
+    from pipeline.repair import recent
+    from pipeline.repair import repair as complete
+
+    output, settings = config.root(), config.settings()
+    for source in sources.values():
+        refuse_loop(output, source)
+    store = open_store(output)
+    prove(store)
+    agree(store, settings)
+    complete(output, settings, since=recent())
+    return Plan(sources, output, settings, run_id=str(uuid.uuid4()), fetch=config.fetch())
+
+
+def refuse_loop(output: Output, source: Source) -> None:
+    """An output inside what a source reads would be ingested again, for ever."""
+    root = urlsplit(output.uri)
+    if root.scheme != "s3":
+        return
+    inside = f"{root.netloc}/{root.path.strip('/')}/"
+    location = urlsplit(source.location or "")
+    read = f"{location.netloc}/{location.path.strip('/')}".rstrip("/") + "/"
+    if (location.scheme == "s3" and inside.startswith(read)) or root.netloc in source.buckets:
+        raise ConfigError(
+            f"output {output.uri!r} lies in what source {source.name!r} reads; use another bucket for the output"
+        )
+
+
+def repair(config: Config) -> tuple[int, int]:
+    """(commits completed, temporary files removed) under the whole output root."""
+    from pipeline.repair import repair as complete
+
+    output = config.root()
+    store = open_store(output)
+    settings = read_settings(store)
+    if settings is None:
+        raise ConfigError(f"{output.uri!r} holds no trailweave data; check --output")
+    prove(store)
+    swept = store.sweep(_SWEEP_S) if isinstance(store, LocalStore) else 0
+    return complete(output, settings), swept
+
+
+def status(config: Config, *, as_json: bool) -> None:
+    """Print the state of the output root."""
+    from pipeline import status as page
+    from pipeline.rows import console
+
+    found = page.status(config.root())
+    if as_json:
+        print(page.as_json(found))
+    else:
+        page.render(found, console(sys.stdout))
+
+
+def query(config: Config, sql: str | None, name: str | None, parameters: Sequence[str], form: str) -> None:
+    """Run SQL or a query of the library and print its rows."""
+    from pipeline import query as asking
+    from pipeline.rows import print_rows
+
+    if (sql is None) == (name is None):
+        raise ConfigError("give either SQL or --name NAME; `trailweave query --list` shows the names")
+    given = dict(_pair(it) for it in parameters)
+    with asking.connect(config.root()) as connection:
+        text = asking.named(name).sql if name else str(sql)
+        print_rows(asking.run(connection, text, given), form, sys.stdout)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"--param {text!r} has no value; write --param KEY=VALUE")
+    return key, value
+
+
+def list_queries(form: str) -> None:
+    """Print the library of queries."""
+    import pyarrow as pa
+
+    from pipeline import query as asking
+    from pipeline.rows import print_rows
+
+    library = asking.library()
+    rows = {"name": [it.name for it in library], "description": [it.description for it in library]}
+    print_rows(pa.table(rows), form, sys.stdout)

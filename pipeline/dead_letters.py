@@ -1,0 +1,65 @@
+"""`trailweave replay --dead-letters`: what could not be processed is fed in again, after a fix."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import fastavro
+
+from schemas.datasets import DEAD_LETTERS
+from schemas.values import Delivery, Message, ObjectRef
+from transforms.parse_notifications import parse_notification
+from transforms.stores.files import LocalStore, Output, S3Store, Store, open_store
+from transforms.stores.objects import local_ref
+from transforms.stores.sources import Source
+
+SOURCE = "dead_letters"
+
+
+def dead_letter_messages(output: Output, sources: Mapping[str, Source]) -> Iterator[Message]:
+    """Each file of dead letters as messages.
+
+    Bad records come from the file itself, which holds them; an object is read again from where it was; a message's
+    body is parsed again. An object is read with the access of the source whose allow-list names its bucket, else of
+    the first source, else that of the output root.
+    """
+    store = open_store(output)
+    for day in store.folders(DEAD_LETTERS.name):
+        folder = f"{DEAD_LETTERS.name}/{day}"
+        for name in store.names(folder):
+            yield from _of_file(store, f"{folder}/{name}", sources)
+
+
+def _of_file(store: Store, path: str, sources: Mapping[str, Source]) -> Iterator[Message]:
+    letters = [*fastavro.reader(io.BytesIO(store.read(path) or b""))]
+    if any(it["scope"] == "record" for it in letters):
+        yield Message(SOURCE, (_reference(store, path),))
+    for letter in letters:
+        if letter["scope"] == "object":
+            ref = ObjectRef(letter["object_bucket"], letter["object_key"])
+            yield Message(_source_of(ref, sources), (ref,))
+        elif letter["scope"] == "message":
+            yield _of_body(letter, sources)
+
+
+def _of_body(letter: Any, sources: Mapping[str, Source]) -> Message:
+    body = letter["input"].decode("utf-8", "surrogatepass")
+    message = parse_notification(Delivery(SOURCE, body, None), sources[SOURCE])
+    source = _source_of(message.objects[0], sources) if message.objects else SOURCE
+    return Message(source, message.objects, None, message.dead_letters, message.settled)
+
+
+def _source_of(ref: ObjectRef, sources: Mapping[str, Source]) -> str:
+    others = [it for name, it in sources.items() if name != SOURCE]
+    named = [it for it in others if ref.bucket in it.buckets]
+    return (named or others or [sources[SOURCE]])[0].name
+
+
+def _reference(store: Store, path: str) -> ObjectRef:
+    if isinstance(store, S3Store):
+        return ObjectRef(store.bucket, store.key(path))
+    assert isinstance(store, LocalStore)
+    return local_ref(Path(store.describe(path)))

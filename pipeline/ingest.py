@@ -1,0 +1,129 @@
+"""`trailweave ingest` on one machine: a loop of bounded runs, one micro-batch each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
+
+from pipeline.graph import Plan, ingest
+from pipeline.progress import Display
+from pipeline.runs import run
+from pipeline.summary import Summary
+from schemas import counters
+from schemas.errors import AccessError, TrailweaveError
+from transforms.receive_messages import STOP, Limits
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 300.0
+_FAILURES_BEFORE_EXIT = 10
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """The circuit breaker: open while every object is denied, so that the queue is not emptied for nothing.
+
+    While it is open one message is probed after a pause that doubles; one object read closes it.
+    """
+
+    open: bool = False
+    pause_s: float = 0.0
+
+    def after(self, counts: Counter[str]) -> Breaker:
+        """The state after a run."""
+        if counts[counters.OBJECTS_READ] or not (counts[counters.OBJECTS_DENIED] or self.open):
+            return Breaker()
+        if counts[counters.OBJECTS_DENIED]:
+            return Breaker(True, min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, self.pause_s * 2)))
+        return self
+
+    def limits(self, limits: Limits) -> Limits:
+        """What the next run may receive."""
+        return replace(limits, messages=1, wait_s=0.1) if self.open else limits
+
+
+def ingest_until_stopped(
+    plan: Plan,
+    limits: Limits,
+    *,
+    until_idle_s: float | None = None,
+    beam_flags: Sequence[str] = (),
+    quiet: bool = False,
+    on_run: Callable[[Counter[str]], None] | None = None,
+) -> Summary:
+    """Run micro-batches until a signal, or until no message has come for `until_idle_s` seconds.
+
+    A run that fails is tried again after a pause: its messages were not deleted. Raises what a run raised when the
+    first one was denied access, or when ten have failed in a row.
+    """
+    started = idle_since = time.monotonic()
+    total: Counter[str] = Counter()
+    breaker, failures = Breaker(), 0
+    if until_idle_s is not None:
+        limits = replace(limits, idle_s=min(limits.idle_s, max(1.0, until_idle_s)))
+    with stopping(), Display("ingesting", bounded=False, quiet=quiet) as display:
+        while not STOP.is_set():
+            try:
+                now_limits = breaker.limits(limits)
+                counts = run(lambda pipeline, given=now_limits: ingest(pipeline, plan, given), beam_flags)  # type: ignore[misc]
+                failures = 0
+            except Exception as error:
+                failures = _failed(error, failures, ever=bool(total))
+                continue
+            total += counts
+            breaker = breaker.after(counts)
+            display.show(total)
+            if on_run:
+                on_run(counts)
+            if counts[counters.MESSAGES_RECEIVED]:
+                idle_since = time.monotonic()
+            elif until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s:
+                break
+            if breaker.open and counts[counters.OBJECTS_DENIED]:
+                log.error("circuit_open: every object was denied; next probe in %.0f s", breaker.pause_s)
+                STOP.wait(breaker.pause_s)
+    if breaker.open:
+        raise AccessError(
+            "every object that the last messages name was denied; the messages are still in the queue."
+            " The log above names the call, the resource and the principal"
+        )
+    return Summary(total, time.monotonic() - started)
+
+
+def _failed(error: Exception, failures: int, *, ever: bool) -> int:
+    failures += 1
+    if (isinstance(error, TrailweaveError) and not ever) or failures >= _FAILURES_BEFORE_EXIT:
+        raise error
+    pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**failures)
+    log.error(
+        "run_failed: %s: %s; nothing was acknowledged, next try in %.0f s", type(error).__name__, error, pause_s
+    )
+    STOP.wait(pause_s)
+    return failures
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """SIGTERM and SIGINT finish the run in work; a second one ends the process at once, which loses nothing."""
+    STOP.clear()
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if STOP.is_set():
+            os._exit(128 + number)
+        STOP.set()
+        log.warning("stopping: finishing the run in work; a second signal ends at once")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,54 @@
+"""The live display on stderr: none when stderr is no terminal, and never a byte on stdout."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from schemas import counters
+
+
+class Display:
+    """Counts as they grow; with a total, a bar, the rate and the time left."""
+
+    def __init__(self, verb: str, *, bounded: bool, quiet: bool = False) -> None:
+        console = Console(stderr=True)
+        columns = [SpinnerColumn(), TextColumn("{task.description}")]
+        if bounded:
+            columns += [BarColumn(), TextColumn("{task.completed:,}/{task.total:,} objects"), TimeRemainingColumn()]
+        columns += [TextColumn("{task.fields[counts]}"), TimeElapsedColumn()]
+        self._progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
+        self._task = self._progress.add_task(verb, total=0 if bounded else None, counts="")
+        self._bounded = bounded
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def expect(self, objects: int) -> None:
+        """So many more objects are to come."""
+        task = self._progress.tasks[0]
+        self._progress.update(self._task, total=(task.total or 0) + objects)
+
+    def show(self, counts: Counter[str], objects: int = 0) -> None:
+        """The counts so far, and how many objects are newly done."""
+        elapsed = self._progress.tasks[0].elapsed or 0.0
+        rate = counts[counters.RECORDS] / elapsed if elapsed else 0.0
+        text = (
+            f"{counts[counters.RECORDS]:,} records, {counts[counters.EVENTS_WRITTEN]:,} written,"
+            f" {counts[counters.EVENTS_DUPLICATE]:,} duplicates, {counts[counters.DEAD_LETTERS]:,} dead letters,"
+            f" {rate:,.0f}/s"
+        )
+        self._progress.update(self._task, advance=objects, counts=text)
+
+    def say(self, verb: str) -> None:
+        """What is going on."""
+        self._progress.update(self._task, description=verb)
