@@ -1,47 +1,17 @@
-"""The registry of log kinds. A provider is told by content; another one is another entry here and no other change.
-
-What a provider does is two functions on Arrow tables, so that the stages stay the same for all of them:
-
-* `decode(raws)`: one row per record, in order. The columns of `SPINE` are the contract with the stages; further
-  columns are the provider's own and come back to it in `normalize`.
-* `normalize(decoded)`: the same rows as `cloud_audit_logs`, all columns of its schema but the ones that the
-  commit adds (`ingestion_time`, `commit_number`), in the schema's order.
-"""
+"""The registry of log kinds. A provider is told by content; another one is one file and one entry here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from transforms.providers.base import SPINE, Provider, RawRecord
+from transforms.providers.cloudtrail import CLOUDTRAIL
 
-import pyarrow as pa
-
-SPINE = pa.schema(
-    [
-        # The provider's own id of the event, as delivered; null where the record has none.
-        pa.field("event_id", pa.string()),
-        # Null where the record has no readable time: then `problem` says so.
-        pa.field("event_time", pa.timestamp("us", tz="UTC")),
-        # The account that the record itself names, 12 digits for AWS; null where it names none.
-        pa.field("record_account", pa.string()),
-        # Why this cannot be a row at all (not this provider's record, no readable time); else null.
-        pa.field("problem", pa.string()),
-    ]
-)
+PROVIDERS: tuple[Provider, ...] = (CLOUDTRAIL,)
+PROVIDERS_BY_NAME: dict[str, Provider] = {provider.name: provider for provider in PROVIDERS}
 
 
-class Provider(Protocol):
-    """One kind of log."""
+def provider_of(record: RawRecord) -> Provider | None:
+    """The first provider that recognises the record; None for a record of no known kind."""
+    return next((provider for provider in PROVIDERS if provider.recognises(record)), None)
 
-    name: str
 
-    def recognises(self, record: bytes) -> bool:
-        """Whether this one JSON record is of this kind; never raises."""
-
-    def decode(self, raws: Sequence[bytes]) -> pa.Table:
-        """One row per record of `raws` (JSON objects, valid UTF-8), in order; never raises for bad content."""
-
-    def cluster_key(self, decoded: pa.Table) -> list[str]:
-        """Names of decoded columns (dictionary encoded) by which raw rows compress well when sorted."""
-
-    def normalize(self, decoded: pa.Table) -> pa.Table:
-        """Rows of `cloud_audit_logs`; never raises for bad content: a row says itself what it could not tell."""
+__all__ = ["PROVIDERS", "PROVIDERS_BY_NAME", "SPINE", "Provider", "RawRecord", "provider_of"]

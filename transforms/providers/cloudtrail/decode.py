@@ -1,0 +1,194 @@
+"""Records to columns: the spine, and the provider's own columns for `normalize`.
+
+Own columns, each from the record's bytes alone:
+
+| column | holds |
+|---|---|
+| `event_key` | JSON array of the scalars in `KEY`: input of most rules, and what raw rows cluster by |
+| `user_identity`, `resources`, `tls_details` | the text of these parts, empty where absent |
+| `source_ip_address`, `user_agent`, `vpc_endpoint_id`, `vpc_endpoint_account_id`, `error_message` | as delivered |
+| `request_id`, `shared_event_id` | as delivered |
+| `has_event_id` | whether the spine's `event_id` is the provider's |
+| `addendum_of_event_id`, `addendum_reason` | of an addendum |
+| `notes` | which fields hold a kind of value that cannot be read; null where there are none |
+
+Columns that repeat are dictionary encoded.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import accumulate, count
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.providers.base import RawRecord
+from transforms.providers.cloudtrail.columns import Array, Encoded
+from transforms.providers.cloudtrail.event_facts import KEY
+from transforms.providers.cloudtrail.lenient import REFUSED, UnreadableError
+from transforms.providers.cloudtrail.record import Record, decode_record, instead, missing, read_record
+from transforms.providers.cloudtrail.times import END, FIRST, MICROS_UTC, parse_times
+from transforms.providers.cloudtrail.unusual import complete
+from transforms.providers.cloudtrail.user_identity import account, known, read_user_identity
+
+_PARTS = ("user_identity", "resources", "tls_details")
+_REPEATING = ("source_ip_address", "user_agent", "vpc_endpoint_id", "vpc_endpoint_account_id", "error_message")
+
+_LOW, _HIGH = pa.scalar(FIRST, MICROS_UTC), pa.scalar(END, MICROS_UTC)
+
+Key = tuple[Any, ...]
+"""Values of the fields in `KEY`."""
+
+Texts = dict[int, str]
+"""A text for a few rows."""
+
+
+def decode(raws: Sequence[RawRecord]) -> pa.Table:
+    """One row per record: `SPINE`, then the columns above. Cheapest for about 1,000 records at a time."""
+    problems: Texts = {}
+    notes: Texts = {}
+    records = _read(raws, problems, notes)
+    codes, keys = _interned(records)
+    if any(map(_is_unnamed, keys)):
+        _complete(records, raws, problems)
+        codes, keys = _interned(records)
+    ids = _text(records, "event_id")
+    return pa.table(
+        {
+            "event_id": ids,
+            "event_time": _times(records, raws, problems),
+            "record_account": _accounts(records),
+            "problem": _sparse(problems, len(raws)),
+            "event_key": _event_keys(codes, keys),
+            **{name: _part(records, name).dictionary_encode() for name in _PARTS},
+            **{name: _text(records, name).dictionary_encode() for name in _REPEATING},
+            "request_id": _text(records, "request_id"),
+            "shared_event_id": _text(records, "shared_event_id"),
+            "has_event_id": ids.is_valid(),
+            **_addenda(records),
+            "notes": _sparse(notes, len(raws)),
+        }
+    )
+
+
+def _read(raws: Sequence[RawRecord], problems: Texts, notes: Texts) -> list[Record]:
+    try:
+        return list(map(decode_record, raws))
+    except REFUSED:
+        return [_read_one(row, raw, problems, notes) for row, raw in enumerate(raws)]
+
+
+def _read_one(row: int, raw: RawRecord, problems: Texts, notes: Texts) -> Record:
+    found: list[str] = []
+    try:
+        record = read_record(raw, found)
+    except UnreadableError as error:
+        problems[row] = f"not a CloudTrail record: {error}"
+        return Record()
+    if found:
+        notes[row] = "; ".join(found)
+    return record
+
+
+def _column(records: list[Record], name: str) -> list[Any]:
+    return list(map(attrgetter(name), records))
+
+
+def _text(records: list[Record], name: str) -> Array:
+    return pa.array(_column(records, name), pa.string())
+
+
+def _part(records: list[Record], name: str) -> Array:
+    """The text of a part, copied once."""
+    raws = _column(records, name)
+    offsets = array("i", accumulate(map(len, raws), initial=0))
+    return pa.Array.from_buffers(pa.binary(), len(raws), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(raws))])
+
+
+def _interned(records: list[Record]) -> tuple[array[int], list[Key]]:
+    """Each record's code, and the key of each code."""
+    codes: defaultdict[Key, int] = defaultdict(count().__next__)
+    return array("i", map(codes.__getitem__, map(attrgetter(*KEY), records))), list(codes)
+
+
+def _is_unnamed(key: Key) -> bool:
+    source, name = key[:2]
+    return not name or not source or source.startswith("aws:")
+
+
+def _complete(records: list[Record], raws: Sequence[RawRecord], problems: Texts) -> None:
+    for row, (record, raw) in enumerate(zip(records, raws, strict=True)):
+        if row in problems:
+            continue
+        if not (record.event_name and record.event_source):
+            complete(record, raw)
+        problem = missing(record, raw)
+        if problem:
+            problems[row] = problem
+
+
+def _times(records: list[Record], raws: Sequence[RawRecord], problems: Texts) -> Any:
+    texts = _column(records, "event_time")
+    times: Any = parse_times(texts)
+    usable: Any = pc.and_(pc.greater_equal(times, _LOW), pc.less(times, _HIGH))
+    if usable.null_count == 0 and usable.true_count == len(usable):
+        return times
+    for row, is_usable in enumerate(usable.to_pylist()):
+        if not is_usable:
+            problems.setdefault(row, _time_problem(is_usable, texts[row], raws[row]))
+    return pc.if_else(usable, times, pa.scalar(None, MICROS_UTC))
+
+
+def _time_problem(is_usable: bool | None, text: str | None, raw: RawRecord) -> str:
+    if is_usable is False:
+        return f"eventTime is out of range: years {FIRST.year} to {END.year - 1} can be stored"
+    return "eventTime is not a readable time" if text else f"eventTime is {instead('eventTime', raw)}"
+
+
+def _accounts(records: list[Record]) -> Array:
+    """The recipient's account; where the record names none, the account of the caller."""
+    recipients = _column(records, "recipient_account_id")
+    accounts = {text: account(text) for text in set(recipients)}
+    values = list(map(accounts.__getitem__, recipients))
+    if None in accounts.values():
+        callers: dict[bytes, str | None] = {}
+        for row, value in enumerate(values):
+            if value is None:
+                values[row] = _caller_account(bytes(records[row].user_identity), callers)
+    return pa.array(values, pa.string())
+
+
+def _caller_account(identity: bytes, callers: dict[bytes, str | None]) -> str | None:
+    if identity not in callers:
+        callers[identity] = account(read_user_identity(identity, "userIdentity", []).account_id)
+    return callers[identity]
+
+
+def _event_keys(codes: array[int], keys: list[Key]) -> Encoded:
+    return pa.DictionaryArray.from_arrays(
+        pa.Array.from_buffers(pa.int32(), len(codes), [None, pa.py_buffer(codes)]),
+        pa.array([msgspec.json.encode(key).decode() for key in keys], pa.string()),
+    )
+
+
+def _addenda(records: list[Record]) -> dict[str, Array]:
+    addenda = _column(records, "addendum")
+    if addenda.count(None) == len(addenda):
+        nothing = pa.nulls(len(addenda), pa.string())
+        return {"addendum_of_event_id": nothing, "addendum_reason": nothing}
+    events = [known(addendum.original_event_id) if addendum else None for addendum in addenda]
+    reasons = [known(addendum.reason) if addendum else None for addendum in addenda]
+    return {
+        "addendum_of_event_id": pa.array(events, pa.string()),
+        "addendum_reason": pa.array(reasons, pa.string()),
+    }
+
+
+def _sparse(texts: Texts, length: int) -> Array:
+    return pa.array(map(texts.get, range(length)), pa.string()) if texts else pa.nulls(length, pa.string())

@@ -1,0 +1,139 @@
+"""Credentials that a call issued: the link from the session that issued to the session that was issued.
+
+Few events issue any, so `requestParameters` and `responseElements` are decoded for those alone. Sources: AWS STS and
+IAM API references; CloudTrail user guide, "AWS Management Console sign-in events".
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from transforms.providers.cloudtrail.record import Part
+from transforms.providers.cloudtrail.sessions import created_time, session_id
+from transforms.providers.cloudtrail.times import in_range, parse_expiration
+from transforms.providers.cloudtrail.user_identity import UserIdentity, known
+
+ISSUES_KEY = frozenset(
+    {
+        "AssumeRole",
+        "AssumeRoleWithSAML",
+        "AssumeRoleWithWebIdentity",
+        "AssumeRoot",
+        "GetSessionToken",
+        "GetFederationToken",
+        "CreateAccessKey",
+    }
+)
+"""Operations whose response names the key that it issues."""
+
+ISSUES_CONSOLE_SESSION = frozenset({"ConsoleLogin", "SwitchRole", "GetSigninToken", "CreateOAuth2Token"})
+"""Events that begin a session without naming its key: its requests carry this event's principal, and this event's
+time as creation date where the principal has none; less certain than a key."""
+
+
+class Credentials(Part):
+    """Temporary credentials in a response, without the secret."""
+
+    access_key_id: str | None = None
+    expiration: str | None = None
+
+
+class AssumedRoleUser(Part):
+    """The role session that was begun."""
+
+    assumed_role_id: str | None = None
+    arn: str | None = None
+
+
+class FederatedUser(Part):
+    """The federated session that was begun."""
+
+    federated_user_id: str | None = None
+    arn: str | None = None
+
+
+class AccessKey(Part):
+    """A long-term key that was made."""
+
+    access_key_id: str | None = None
+    user_name: str | None = None
+
+
+class Response(Part):
+    """`responseElements` of an issuing operation."""
+
+    credentials: Credentials | None = None
+    assumed_role_user: AssumedRoleUser | None = None
+    federated_user: FederatedUser | None = None
+    access_key: AccessKey | None = None
+    source_identity: str | None = None
+
+
+class Tag(Part):
+    """A session tag."""
+
+    key: str | None = None
+    value: str | None = None
+
+
+class Request(Part):
+    """`requestParameters` of an issuing operation."""
+
+    source_identity: str | None = None
+    tags: list[Tag] | None = None
+    principal_tags: dict[str, str] | None = None
+
+
+class Issued(NamedTuple):
+    """Columns of `cloud_audit_logs` about the credential that the event issued."""
+
+    issued_access_key_id: str | None = None
+    issued_principal_id: str | None = None
+    issued_arn: str | None = None
+    issued_session_id: str | None = None
+    issued_user_name: str | None = None
+    issued_expiration_time: datetime | None = None
+    issued_source_identity: str | None = None
+    issued_session_tags: list[str] | None = None
+
+
+def issued_key(request: Request, response: Response, time: datetime | None) -> Issued:
+    """The key that a response names; `time` is the event's, and the creation date of the new session."""
+    if response.access_key:
+        key = known(response.access_key.access_key_id)
+        return Issued(key, issued_session_id=key, issued_user_name=known(response.access_key.user_name))
+    return _temporary(request, response, time)
+
+
+def issued_console_session(user: UserIdentity, time: datetime | None) -> Issued:
+    """The session that a successful sign-in began; `time` is the event's."""
+    return Issued(
+        issued_principal_id=known(user.principal_id),
+        issued_arn=known(user.arn),
+        issued_session_id=session_id(user, from_console=True, created=created_time(user) or time),
+    )
+
+
+def _temporary(request: Request, response: Response, time: datetime | None) -> Issued:
+    credentials = response.credentials or Credentials()
+    role, federated = response.assumed_role_user or AssumedRoleUser(), response.federated_user or FederatedUser()
+    key = known(credentials.access_key_id)
+    principal = known(role.assumed_role_id or federated.federated_user_id)
+    if key is None and principal is None:
+        return Issued()
+    begun = UserIdentity(type="AssumedRole", principal_id=principal, access_key_id=key)
+    return Issued(
+        issued_access_key_id=key,
+        issued_principal_id=principal,
+        issued_arn=known(role.arn or federated.arn),
+        issued_session_id=session_id(begun, from_console=False, created=time),
+        issued_expiration_time=in_range(parse_expiration(credentials.expiration)),
+        issued_source_identity=known(response.source_identity or request.source_identity),
+        issued_session_tags=_tags(request) or None,
+    )
+
+
+def _tags(request: Request) -> list[str]:
+    listed = [(tag.key, tag.value) for tag in request.tags or ()]
+    return [f"{key}={value or ''}" for key, value in [*listed, *(request.principal_tags or {}).items()] if key]

@@ -1,0 +1,58 @@
+"""Where a call came from: `sourceIPAddress` holds an address, a service's name, `AWS Internal` or neither.
+
+Source: CloudTrail user guide, "CloudTrail record contents", sourceIPAddress and tlsDetails.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import NamedTuple
+
+from transforms.providers.cloudtrail.lenient import Reader, Text
+from transforms.providers.cloudtrail.record import Part
+
+CONSOLE_AGENTS = frozenset({"console.amazonaws.com", "signin.amazonaws.com"})
+"""User agents of the console itself (CloudTrail user guide, userAgent)."""
+
+
+class Caller(NamedTuple):
+    """Columns of `cloud_audit_logs`; `caller_ip` is an address in its canonical text or null, never a name."""
+
+    caller_ip_orig: str
+    caller_ip: str | None = None
+    caller_service: str | None = None
+
+
+class Tls(NamedTuple):
+    """Columns of `cloud_audit_logs`."""
+
+    tls_version: str | None
+    tls_cipher_suite: str | None
+    tls_client_host: str | None
+
+
+class TlsDetails(Part):
+    """The element `tlsDetails` (since event version 1.08)."""
+
+    tls_version: str | None = None
+    cipher_suite: str | None = None
+    client_provided_host_header: str | None = None
+
+
+_read = Reader(TlsDetails).read
+
+
+def tls(text: Text, name: str, notes: list[str]) -> Tls:
+    """How the connection was secured, from the part `name`."""
+    details = _read(text, name, notes)
+    return Tls(details.tls_version, details.cipher_suite, details.client_provided_host_header)
+
+
+def caller(source: str) -> Caller:
+    """What `sourceIPAddress` says; an address with leading zeros or a zone is none, as is any other text."""
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        is_service = source.endswith((".amazonaws.com", ".amazonaws.com.cn")) or source.startswith("AWS Internal")
+        return Caller(source, caller_service=source if is_service else None)
+    return Caller(source, None if "%" in source else str(address))

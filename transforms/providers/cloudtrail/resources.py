@@ -1,0 +1,140 @@
+"""What a call acted on: the kind of service in words that hold for every cloud, and the assets it names.
+
+Source of the service names: AWS service authorization reference and CloudTrail's supported services; an event
+source that is not listed is OTHER. The noun decides for EC2, whose API spans three kinds.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from transforms.providers.cloudtrail.lenient import REFUSED, Text, UnreadableError, fit, kind, loads
+from transforms.providers.cloudtrail.record import Part
+from transforms.providers.cloudtrail.user_identity import known
+
+OTHER = "OTHER"
+
+_TYPES: dict[str, str] = {
+    service: resource_type
+    for resource_type, services in {
+        "COMPUTE": """ec2 autoscaling elasticbeanstalk lightsail batch imagebuilder outposts application-autoscaling
+            ec2-instance-connect spotfleet""",
+        "CONTAINER": "ecs eks ecr ecr-public apprunner appmesh eks-auth app-mesh",
+        "FUNCTION": "lambda states stepfunctions serverlessrepo",
+        "STORAGE": """s3 s3-outposts s3express glacier elasticfilesystem fsx storagegateway backup ebs datasync
+            snowball transfer backup-gateway s3tables s3vectors""",
+        "DATABASE": """rds rds-data dynamodb dax elasticache redshift redshift-data redshift-serverless neptune
+            docdb docdb-elastic cassandra timestream memorydb qldb dms dsql streams.dynamodb""",
+        "NETWORK": """elasticloadbalancing route53 route53domains route53resolver cloudfront directconnect
+            globalaccelerator network-firewall networkmanager vpc-lattice servicediscovery apigateway
+            execute-api""",
+        "IDENTITY": """iam sts signin sso sso-directory sso-oauth identitystore cognito-idp cognito-identity ds
+            organizations account access-analyzer rolesanywhere verifiedpermissions ram identitystore-scim
+            workdocs sso-portal""",
+        "KEY": "kms cloudhsm cloudhsmv2 acm acm-pca payment-cryptography",
+        "SECRET": "secretsmanager",
+        "MESSAGING": "sns sqs events scheduler kinesis firehose mq kafka ses pinpoint pipes iot chime eventbridge",
+        "MONITORING": """cloudtrail cloudtrail-data logs monitoring config xray oam synthetics health
+            applicationinsights""",
+        "SECURITY": """guardduty securityhub inspector inspector2 macie macie2 detective shield waf waf-regional
+            wafv2 fms securitylake auditmanager security-ir""",
+        "AI": """bedrock bedrock-agent bedrock-runtime bedrock-agentcore sagemaker comprehend rekognition textract
+            translate transcribe polly lex q qbusiness qapps codewhisperer""",
+        "ANALYTICS": """athena glue elasticmapreduce es aoss kinesisanalytics quicksight lakeformation datazone
+            databrew cloudsearch""",
+        "DEPLOYMENT": """cloudformation codebuild codecommit codedeploy codepipeline codeartifact codestar
+            codestar-connections codeconnections amplify cloudshell cloudcontrolapi servicecatalog proton cloud9
+            cloud-control""",
+        "MANAGEMENT": """ssm ssmmessages ec2messages support trustedadvisor resource-groups tagging opsworks
+            resource-explorer-2 license-manager controltower servicequotas wellarchitected ssm-incidents
+            ssm-quicksetup notifications workspaces appstream""",
+        "BILLING": """billing ce cur budgets payments billingconsole tax invoicing aws-marketplace freetier
+            savingsplans""",
+    }.items()
+    for service in services.split()
+}
+
+_EC2_TYPES: dict[str, str] = {
+    first: resource_type
+    for resource_type, nouns in {
+        "NETWORK": """VPC SUBNET SECURITY ROUTE NETWORK INTERNET NAT ADDRESS VPN CUSTOMER TRANSIT FLOW PEERING
+            DHCP EGRESS MANAGED TRAFFIC CARRIER LOCAL CLIENT""",
+        "STORAGE": "VOLUME SNAPSHOT EBS",
+        "KEY": "KEY",
+    }.items()
+    for first in nouns.split()
+}
+
+
+class Resource(Part):
+    """An element of `resources`; its ARN is spelt `ARN`, in some events `arn`, or is a prefix of many."""
+
+    arn: str | None = msgspec.field(default=None, name="ARN")
+    arn_lower: str | None = msgspec.field(default=None, name="arn")
+    arn_prefix: str | None = msgspec.field(default=None, name="ARNPrefix")
+    type: str | None = None
+
+
+class Referenced(NamedTuple):
+    """Columns of `cloud_audit_logs` that follow from `resources`."""
+
+    referenced_resource: str | None = None
+    referenced_resource_name: str | None = None
+    referenced_resources: list[str] | None = None
+    referenced_resources_count: int | None = None
+    resource_sub_type_orig: str | None = None
+
+
+_decode = msgspec.json.Decoder(list[Resource]).decode
+
+
+def resource_type(event_source: str | None, noun: str | None) -> str | None:
+    """The kind of service, the same word for every cloud; None without an event source."""
+    if not event_source:
+        return None
+    service = event_source.removesuffix(".cn").removesuffix(".amazonaws.com")
+    if service == "ec2" and noun:
+        return _EC2_TYPES.get(noun.partition("_")[0], _TYPES["ec2"])
+    return _TYPES.get(service, OTHER)
+
+
+def sub_type(resource_type_orig: str | None) -> str | None:
+    """The last part of a type such as `AWS::S3::Object`, as UPPER case."""
+    return resource_type_orig.rpartition("::")[2].upper() if resource_type_orig else None
+
+
+def referenced(text: Text, name: str, notes: list[str]) -> Referenced:
+    """The assets in the part `name`: the first one's id and short name, all ids, their number."""
+    found = [(r.arn or r.arn_lower or r.arn_prefix, r.type) for r in _resources(text, name, notes)]
+    ids = [arn for arn, _ in found if arn]
+    if not found:
+        return Referenced()
+    first = ids[0] if ids else None
+    return Referenced(first, short_name(first), ids or None, len(found), known(found[0][1]))
+
+
+def short_name(arn: str | None) -> str | None:
+    """The asset's own name: what stands last in an ARN, after its account, type and path."""
+    if not arn or not arn.startswith("arn:"):
+        return arn
+    resource = arn.split(":", 5)[-1]
+    return resource.rpartition("/")[2] or resource.rpartition(":")[2] or resource
+
+
+def _resources(text: Text, name: str, notes: list[str]) -> list[Resource]:
+    try:
+        return _decode(text)
+    except REFUSED:
+        pass
+    try:
+        value = loads(text) if bytes(text) else None
+    except UnreadableError as error:
+        notes.append(f"{name} is {error}")
+        return []
+    if isinstance(value, list):
+        return [fit(Resource, item, f"{name}[]", notes) for item in value]
+    if value is not None:
+        notes.append(f"{name} is {kind(value)}, not an array")
+    return []

@@ -1,0 +1,134 @@
+"""The few events that are decoded a second time, and the columns that only this fills or corrects.
+
+These are events that issue a credential, sign-in events, events of Identity Center users, Insights events and
+aggregated events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from transforms.providers.cloudtrail.columns import Distinct, first_known
+from transforms.providers.cloudtrail.details import Details, SignIn, read_details, sign_in
+from transforms.providers.cloudtrail.event_facts import EventKey, Way
+from transforms.providers.cloudtrail.issued import (
+    ISSUES_CONSOLE_SESSION,
+    Issued,
+    Request,
+    Response,
+    issued_console_session,
+    issued_key,
+)
+from transforms.providers.cloudtrail.outcome import SUCCESS, Outcome, by_word
+from transforms.providers.cloudtrail.table import Columns, Problems, columns_in
+from transforms.providers.cloudtrail.unusual import Counted, counted
+from transforms.providers.cloudtrail.user_identity import UserIdentity, known
+
+
+class Named(NamedTuple):
+    """A column of `cloud_audit_logs`."""
+
+    identity_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One of these events."""
+
+    row: int
+    text: bytes
+    key: EventKey
+    way: Way
+    user: UserIdentity
+    time: datetime
+    details: Details
+
+
+def second_look(
+    decoded: pa.Table,
+    columns: Columns,
+    events: Distinct[EventKey],
+    ways: Distinct[Way],
+    users: Distinct[UserIdentity | None],
+    problems: Problems,
+) -> None:
+    """Fills in and corrects `columns`."""
+    rows = sorted(
+        {
+            *ways.rows_where(lambda way: way.issues or way.is_sign_in),
+            *users.rows_where(lambda user: user is not None and user.type == "IdentityCenterUser"),
+        }
+    )
+    looks = _looks(decoded, rows, events, ways, users, problems)
+    length = decoded.num_rows
+    _sign_ins([look for look in looks if look.way.is_sign_in], columns, length)
+    _people([look for look in looks if look.user.type == "IdentityCenterUser"], columns, length)
+    _issued([look for look in looks if look.way.issues], columns, length)
+    _counted(decoded, ways.rows_where(lambda way: way.is_count), columns, problems)
+
+
+def _texts(decoded: pa.Table, rows: Sequence[int]) -> list[bytes]:
+    texts: list[Any] = decoded["raw_json"].take(pa.array(rows, pa.int64())).cast(pa.binary()).to_pylist()
+    return texts
+
+
+def _looks(
+    decoded: pa.Table,
+    rows: Sequence[int],
+    events: Distinct[EventKey],
+    ways: Distinct[Way],
+    users: Distinct[UserIdentity | None],
+    problems: Problems,
+) -> list[Look]:
+    times = decoded["event_time"].take(pa.array(rows, pa.int64())).to_pylist()
+    looks = []
+    for row, text, key, way, user, time in zip(
+        rows, _texts(decoded, rows), events.at(rows), ways.at(rows), users.at(rows), times, strict=True
+    ):
+        notes: list[str] = []
+        looks.append(Look(row, text, key, way, user or UserIdentity(), time, read_details(text, "", notes)))
+        problems.add(row, notes)
+    return looks
+
+
+def _sign_ins(looks: list[Look], columns: Columns, length: int) -> None:
+    rows = [look.row for look in looks]
+    found = [sign_in(look.key.event_name, look.details, look.text) for look in looks]
+    columns.update(columns_in(SignIn, rows, found, length))
+    failed = columns_in(Outcome, rows, [by_word(one.operation_status_orig) for one in found], length)
+    columns["operation_status"] = first_known(failed["operation_status"], columns["operation_status"])
+    columns["error_class"] = first_known(columns["error_class"], failed["error_class"])
+
+
+def _people(looks: list[Look], columns: Columns, length: int) -> None:
+    """The name that a person of Identity Center signed in by stands beside the identity."""
+    named = [(look.row, known(look.details.additional.user_name)) for look in looks]
+    names = columns_in(Named, [row for row, _ in named], [Named(name) for _, name in named], length)
+    columns["identity_name"] = first_known(names["identity_name"], columns["identity_name"])
+
+
+def _issued(looks: list[Look], columns: Columns, length: int) -> None:
+    statuses = columns["operation_status"].take(pa.array([look.row for look in looks], pa.int64())).to_pylist()
+    done = [look for look, status in zip(looks, statuses, strict=True) if status == SUCCESS]
+    columns.update(columns_in(Issued, [look.row for look in done], [_issue(look) for look in done], length))
+
+
+def _issue(look: Look) -> Issued:
+    if look.key.event_name in ISSUES_CONSOLE_SESSION:
+        return issued_console_session(look.user, look.time)
+    request = look.details.request_parameters or Request()
+    return issued_key(request, look.details.response_elements or Response(), look.time)
+
+
+def _counted(decoded: pa.Table, rows: Sequence[int], columns: Columns, problems: Problems) -> None:
+    found = []
+    for row, text in zip(rows, _texts(decoded, rows), strict=True):
+        notes: list[str] = []
+        found.append(counted(text, notes))
+        problems.add(row, notes)
+    columns.update(columns_in(Counted, rows, found, decoded.num_rows))
