@@ -1,0 +1,169 @@
+"""`trailweave demo`: the product at work, offline, on an invented organisation with an attack in its trail."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.markup import escape
+from rich.tree import Tree
+
+from pipeline import query
+from pipeline.commands import begin
+from pipeline.config import load
+from pipeline.demo.emulator import emulator, provision, upload
+from pipeline.demo.organisation import BUCKET, organisation
+from pipeline.demo.trail import Trail
+from pipeline.ingest import ingest_until_stopped
+from pipeline.rows import print_rows
+from pipeline.summary import Summary
+from schemas import counters
+from schemas.errors import ConfigError
+from transforms.receive_messages import Limits
+from transforms.stores.aws import Access, client
+from transforms.stores.files import LocalStore, open_store
+from transforms.stores.sources import Source
+
+QUEUE = "trailweave-demo"
+_LIMITS = Limits(messages=250, wait_s=2.0, idle_s=1.0)
+_IDLE_S = 3.0
+
+# The questions of the first hour of an incident: what is asked, and the SQL that answers.
+_QUESTIONS = (
+    (
+        "Which identities were denied most, and from where?",
+        """SELECT account_id, identity_name AS identity, caller_ip, count(*) AS denied,
+                  count(DISTINCT operation_name_orig) AS operations, min(_time) AS first_seen
+           FROM cloud_audit_logs WHERE error_class = 'DENIED' AND caller_ip IS NOT NULL
+           GROUP BY ALL ORDER BY denied DESC, identity LIMIT 5""",
+    ),
+    (
+        "Where did the leaked key lead? Every session and key issued from that address:",
+        """SELECT _time, account_id, operation_name_orig AS operation, operation_status AS outcome,
+                  coalesce(issued_arn, issued_user_name) AS issued_to, issued_access_key_id AS issued_key
+           FROM cloud_audit_logs WHERE caller_ip = (
+                SELECT caller_ip FROM cloud_audit_logs WHERE error_class = 'DENIED' AND caller_ip IS NOT NULL
+                GROUP BY caller_ip ORDER BY count(*) DESC, caller_ip LIMIT 1)
+             AND issued_access_key_id IS NOT NULL ORDER BY _time, account_id LIMIT 8""",
+    ),
+    (
+        "What was taken? Reads of secrets and objects from the same address:",
+        """SELECT account_id, role_name, operation_name_orig AS operation, count(*) AS calls,
+                  count(DISTINCT referenced_resource) AS resources, min(_time) AS begin
+           FROM cloud_audit_logs WHERE caller_ip = (
+                SELECT caller_ip FROM cloud_audit_logs WHERE error_class = 'DENIED' AND caller_ip IS NOT NULL
+                GROUP BY caller_ip ORDER BY count(*) DESC, caller_ip LIMIT 1)
+             AND operation_name_orig IN ('GetSecretValue', 'GetObject') AND operation_status = 'SUCCESS'
+           GROUP BY ALL ORDER BY begin""",
+    ),
+    (
+        "Who touched the trails themselves?",
+        """SELECT _time, account_id, operation_name_orig AS operation, operation_status AS outcome,
+                  identity_name AS identity, caller_ip
+           FROM cloud_audit_logs
+           WHERE operation_name_orig IN ('StopLogging', 'DeleteTrail', 'UpdateTrail', 'PutEventSelectors')
+           ORDER BY _time""",
+    ),
+)
+
+
+def run_demo(output: Path, *, quiet: bool = False) -> None:
+    """Emulate, announce, ingest, show. The folder is made anew; one that holds anything else is refused."""
+    _make_room(output)
+    console = Console(stderr=True)
+    trail = organisation()
+    console.print(
+        f"[bold]1.[/] An emulated AWS on this machine; {len(trail):,} objects of an invented organisation's trail:"
+        f" {trail.delivered:,} records of {trail.events:,} events, delivered late, twice and out of order."
+    )
+    with emulator() as aws, aws.applied():
+        access = Access(endpoint_url=aws.endpoint_url)
+        queue_url = provision(client("s3", access), client("sqs", access), bucket=BUCKET, queue=QUEUE)
+        console.print("[bold]2.[/] The bucket announces each object in a queue; trailweave ingests until it is idle.")
+        summary = _ingest(trail, access, queue_url, output, quiet=quiet)
+        left = _messages_left(client("sqs", access), queue_url)
+    _show(console, summary, left, output)
+
+
+def _make_room(output: Path) -> None:
+    if output.exists():
+        if not (output / ".trailweave").is_dir():
+            raise ConfigError(f"{str(output)!r} exists and is no trailweave output; give --output another folder")
+        shutil.rmtree(output)
+
+
+def _ingest(trail: Trail, access: Access, queue_url: str, output: Path, *, quiet: bool) -> Summary:
+    sources = {"demo": Source("demo", queue_url=queue_url, buckets=(BUCKET,), access=access)}
+    plan = begin(load({"output": str(output)}), sources)
+    failures: list[BaseException] = []
+
+    def deliver() -> None:
+        try:
+            upload(client("s3", access), BUCKET, trail)
+        except BaseException as error:
+            failures.append(error)
+
+    delivery = threading.Thread(target=deliver, name="deliver")
+    delivery.start()
+    summary = ingest_until_stopped(plan, _LIMITS, until_idle_s=_IDLE_S, quiet=quiet)
+    delivery.join()
+    if failures:
+        raise failures[0]
+    return summary
+
+
+def _messages_left(sqs: Any, queue_url: str) -> int:
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
+    return sum(int(found[name]) for name in names)
+
+
+def _show(console: Console, summary: Summary, left: int, output: Path) -> None:
+    told = summary.counts
+    console.print(f"[bold]3.[/] {escape(summary.as_text())}.")
+    console.print(
+        f"   {told[counters.MESSAGES_RECEIVED]:,} messages received, {told[counters.MESSAGES_DELETED]:,} deleted,"
+        f" {left} left; {told[counters.COMMITS]:,} commits."
+    )
+    console.print("[bold]4.[/] The tree, one folder an account and day:")
+    console.print(_tree(output))
+    with query.connect(load({"output": str(output)}).root()) as connection:
+        console.print("[bold]5.[/] What could not be processed, and why:")
+        _ask(connection, "SELECT scope, reason, object_key FROM dead_letters ORDER BY object_key")
+        for number, (question, sql) in enumerate(_QUESTIONS, 6):
+            console.print(f"[bold]{number}.[/] {question}")
+            _ask(connection, sql)
+    console.print(
+        "Ask more:  [bold]trailweave query --list[/]   "
+        f'[bold]trailweave query --output {escape(str(output))} "SELECT ..."[/]   '
+        f"[bold]trailweave status --output {escape(str(output))}[/]"
+    )
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    print_rows(query.run(connection, sql), "table", sys.stdout)
+    sys.stdout.flush()
+
+
+def _tree(output: Path) -> Tree:
+    store = open_store(load({"output": str(output)}).root())
+    assert isinstance(store, LocalStore)
+    root = Tree(f"{output}/")
+    for dataset in store.folders(""):
+        branch = root.add(f"{dataset}/  [dim]{_weight(output / dataset)}[/]")
+        for account in store.folders(dataset):
+            leaf = branch.add(f"{account}/")
+            for day in store.folders(f"{dataset}/{account}"):
+                leaf.add(f"{day}/  [dim]{_weight(output / dataset / account / day)}[/]")
+    return root
+
+
+def _weight(folder: Path) -> str:
+    sizes = Counter({path: path.stat().st_size for path in folder.rglob("*") if path.is_file()})
+    return f"{len(sizes)} files, {sizes.total() / 1e6:.2f} MB"
