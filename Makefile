@@ -12,7 +12,7 @@ demo: $(VENV)/.demo ## See it work, offline: an emulated AWS, an attack in the t
 	$(BIN)/trailweave demo
 
 ##@ Develop
-test: $(VENV)/.check ## Run the tests (not the soak ones)
+test: $(VENV)/.test ## Run the tests (not the soak ones)
 	$(PYTEST) -n 2 --dist worksteal -m "not soak"
 
 check: lint test ## Format, lint, types, contracts, tests
@@ -27,7 +27,7 @@ format: $(VENV)/.check ## Format the code in place
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-soak: $(VENV)/.check ## Run the long fault and load tests
+soak: $(VENV)/.test ## Run the long fault and load tests
 	$(PYTEST) -m soak
 
 bench: $(VENV)/.bench ## Measure speed and memory against the floor, DuckDB and chDB, as ratios within one run

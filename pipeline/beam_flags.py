@@ -11,17 +11,20 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from schemas.errors import ConfigError
 
 
-def take_beam_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(flags of Beam with their values, the other arguments). Raises `ConfigError` for an unknown flag."""
+def take_beam_flags(arguments: Sequence[str], own: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """(flags of Beam with their values, the other arguments).
+
+    Raises `ConfigError` for an unknown flag, with the nearest of the command's `own` options and of Beam's.
+    """
     parser = _parser()
     known = {option for action in parser._actions for option in action.option_strings}
     names = [it for it in arguments if it.startswith("-")]
     for name in names:
         flag = name.split("=", 1)[0]
         if flag not in known:
-            close = difflib.get_close_matches(flag, known, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigError(f"{flag} is no option of this command and none of Beam's{hint} See --help")
+            close = difflib.get_close_matches(flag, own, 1) or difflib.get_close_matches(flag, known, 1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise ConfigError(f"{flag} is no option of this command and none of Beam's{hint}; see --help")
     if not names:
         return [], list(arguments)
     _, rest = parser.parse_known_args(list(arguments))

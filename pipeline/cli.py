@@ -52,19 +52,24 @@ def _fail(error: TrailweaveError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-@app.callback()
-def _common(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and detailed logs.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the versions and stop.")] = False,
-) -> None:
-    from pipeline.logs import set_up
-
-    set_up(debug=debug)
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         from pipeline.versions import versions
 
         print(versions())
         raise typer.Exit
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and detailed logs.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the versions and stop.")
+    ] = False,
+) -> None:
+    from pipeline.logs import set_up
+
+    set_up(debug=debug)
 
 
 @app.command()
@@ -100,7 +105,7 @@ def ingest(
     """Ingest what the queues announce, continuously. SIGTERM finishes the run in work. Beam's flags pass through."""
     from pipeline import commands
 
-    beam_flags, names = _split(context.args, names or [])
+    beam_flags, names = _split(context, names or [])
     config = commands.load(output=output, max_wait=max_wait, max_slice_bytes=max_slice_bytes, normalize=normalize)
     summary = commands.ingest(config, names, queue_url, until_idle_s=until_idle, beam_flags=beam_flags, quiet=quiet)
     _print_summary(summary, as_json=as_json)
@@ -131,7 +136,7 @@ def replay(
     from pipeline import commands
     from transforms.list_objects import Selection
 
-    beam_flags, stray = _split(context.args, [])
+    beam_flags, stray = _split(context, [])
     if stray:
         raise ConfigError(f"unexpected argument {stray[0]!r}; name what to read with --source")
     config = commands.load(output=output, max_slice_bytes=max_slice_bytes, normalize=normalize)
@@ -194,11 +199,12 @@ def query(
         commands.query(commands.load(output=output), sql, name, parameter or [], form)
 
 
-def _split(extra: list[str], names: list[str]) -> tuple[list[str], list[str]]:
+def _split(context: typer.Context, names: list[str]) -> tuple[list[str], list[str]]:
     """(Beam's flags, names) of what the command itself does not know; a flag unknown to Beam too is an error."""
     from pipeline.beam_flags import take_beam_flags
 
-    return take_beam_flags([*names, *extra])
+    own = [option for parameter in context.command.params for option in parameter.opts]
+    return take_beam_flags([*names, *context.args], own)
 
 
 def _day(text: str | None) -> str | None:

@@ -34,32 +34,27 @@ QUEUE = "trailweave-demo"
 _LIMITS = Limits(messages=250, wait_s=2.0, idle_s=1.0)
 _IDLE_S = 3.0
 
-# The questions of the first hour of an incident: what is asked, and the SQL that answers.
+# The questions of the first hour of an incident. The first answer's first row gives `$address` to the others.
+_FIRST_QUESTION = (
+    "Which identity was denied most, and from where?",
+    """SELECT account_id, identity_name AS identity, caller_ip, access_key_id, count(*) AS denied, min(_time) AS begin
+       FROM cloud_audit_logs WHERE error_class = 'DENIED' AND caller_ip IS NOT NULL
+       GROUP BY ALL ORDER BY denied DESC, identity LIMIT 3""",
+)
 _QUESTIONS = (
     (
-        "Which identities were denied most, and from where?",
-        """SELECT account_id, identity_name AS identity, caller_ip, count(*) AS denied,
-                  count(DISTINCT operation_name_orig) AS operations, min(_time) AS first_seen
-           FROM cloud_audit_logs WHERE error_class = 'DENIED' AND caller_ip IS NOT NULL
-           GROUP BY ALL ORDER BY denied DESC, identity LIMIT 5""",
+        "Where did that lead? What was issued to the first address:",
+        """SELECT _time, account_id, operation_name_orig AS operation, issued_access_key_id AS issued_key,
+                  coalesce(issued_arn, issued_user_name) AS issued_to
+           FROM cloud_audit_logs WHERE caller_ip = $address AND issued_access_key_id IS NOT NULL
+           ORDER BY _time, account_id""",
     ),
     (
-        "Where did the leaked key lead? Every session and key issued from that address:",
-        """SELECT _time, account_id, operation_name_orig AS operation, operation_status AS outcome,
-                  coalesce(issued_arn, issued_user_name) AS issued_to, issued_access_key_id AS issued_key
-           FROM cloud_audit_logs WHERE caller_ip = (
-                SELECT caller_ip FROM cloud_audit_logs WHERE error_class = 'DENIED' AND caller_ip IS NOT NULL
-                GROUP BY caller_ip ORDER BY count(*) DESC, caller_ip LIMIT 1)
-             AND issued_access_key_id IS NOT NULL ORDER BY _time, account_id LIMIT 8""",
-    ),
-    (
-        "What was taken? Reads of secrets and objects from the same address:",
-        """SELECT account_id, role_name, operation_name_orig AS operation, count(*) AS calls,
+        "What was taken from there?",
+        """SELECT account_id, identity_name AS identity, operation_name_orig AS operation, count(*) AS calls,
                   count(DISTINCT referenced_resource) AS resources, min(_time) AS begin
-           FROM cloud_audit_logs WHERE caller_ip = (
-                SELECT caller_ip FROM cloud_audit_logs WHERE error_class = 'DENIED' AND caller_ip IS NOT NULL
-                GROUP BY caller_ip ORDER BY count(*) DESC, caller_ip LIMIT 1)
-             AND operation_name_orig IN ('GetSecretValue', 'GetObject') AND operation_status = 'SUCCESS'
+           FROM cloud_audit_logs WHERE caller_ip = $address AND operation_status = 'SUCCESS'
+             AND operation_name_orig IN ('GetSecretValue', 'GetObject')
            GROUP BY ALL ORDER BY begin""",
     ),
     (
@@ -136,9 +131,13 @@ def _show(console: Console, summary: Summary, left: int, output: Path) -> None:
     with query.connect(load({"output": str(output)}).root()) as connection:
         console.print("[bold]5.[/] What could not be processed, and why:")
         _ask(connection, "SELECT scope, reason, object_key FROM dead_letters ORDER BY object_key")
-        for number, (question, sql) in enumerate(_QUESTIONS, 6):
+        question, sql = _FIRST_QUESTION
+        console.print(f"[bold]6.[/] {question}")
+        _ask(connection, sql)
+        address = str(query.run(connection, sql).read_all()["caller_ip"][0])
+        for number, (question, sql) in enumerate(_QUESTIONS, 7):
             console.print(f"[bold]{number}.[/] {question}")
-            _ask(connection, sql)
+            _ask(connection, sql, address=address)
     console.print(
         "Ask more:  [bold]trailweave query --list[/]   "
         f'[bold]trailweave query --output {escape(str(output))} "SELECT ..."[/]   '
@@ -146,8 +145,9 @@ def _show(console: Console, summary: Summary, left: int, output: Path) -> None:
     )
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    print_rows(query.run(connection, sql), "table", sys.stdout)
+def _ask(connection: duckdb.DuckDBPyConnection, sql: str, **parameters: str) -> None:
+    given = {name: value for name, value in parameters.items() if f"${name}" in sql}
+    print_rows(query.run(connection, sql, given), "table", sys.stdout)
     sys.stdout.flush()
 
 
