@@ -63,7 +63,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and detailed logs.")] = False,
-    version: Annotated[
+    _wanted: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the versions and stop.")
     ] = False,
 ) -> None:

@@ -39,9 +39,15 @@ def ingest(
 ) -> Summary:
     """Ingest from the named sources, all of them, or the one that `queue_url` defines."""
     from pipeline.ingest import ingest_until_stopped
+    from pipeline.runs import engine
+    from pipeline.stream import ingest_on_engine
 
     sources = queue_sources(config, names, queue_url)
     plan = begin(config, sources)
+    if engine(beam_flags) is not None:
+        if until_idle_s is not None:
+            raise ConfigError("--until-idle is for this machine's own loop; an engine runs until it is cancelled")
+        return ingest_on_engine(plan, config.max_wait, beam_flags)
     return ingest_until_stopped(plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
 
 

@@ -34,25 +34,30 @@ class Plan:
     settings: Settings
     run_id: str
     fetch: FetchLimits = field(default_factory=FetchLimits)
-    batch_keys: int = 1
 
 
 def ingest(pipeline: beam.Pipeline, plan: Plan, limits: Limits) -> Any:
-    """The main job, from the queues."""
-    messages = (
-        pipeline
-        | ReceiveMessages(tuple(it for it in plan.sources.values() if it.queue_url), limits)
-        | ParseNotifications(plan.sources)
-    )
-    return keep(messages, plan)
+    """The main job, one micro-batch of it: what the queues hold now."""
+    return keep(announced(pipeline, plan, limits), plan, BatchMessages())
+
+
+def ingest_forever(pipeline: beam.Pipeline, plan: Plan, batches: BatchMessages, pollers: int) -> Any:
+    """The main job on a streaming engine: one unbounded run."""
+    return keep(announced(pipeline, plan, None, pollers), plan, batches)
 
 
 def replay(pipeline: beam.Pipeline, plan: Plan, messages: list[Message]) -> Any:
     """The same over objects that a listing found."""
-    return keep(pipeline | "ListedObjects" >> beam.Create(messages), plan)
+    return keep(pipeline | "ListedObjects" >> beam.Create(messages), plan, BatchMessages())
 
 
-def keep(messages: Any, plan: Plan) -> Any:
+def announced(pipeline: beam.Pipeline, plan: Plan, limits: Limits | None, pollers: int = 1) -> Any:
+    """What the queues announce, as messages."""
+    sources = tuple(it for it in plan.sources.values() if it.queue_url)
+    return pipeline | ReceiveMessages(sources, limits, pollers) | ParseNotifications(plan.sources)
+
+
+def keep(messages: Any, plan: Plan, batches: BatchMessages) -> Any:
     """Messages become datasets.
 
     From FetchObjects on everything is one fused chain: each sink passes its slice on, since a sibling branch would
@@ -61,7 +66,7 @@ def keep(messages: Any, plan: Plan) -> Any:
     coders.register()
     committed = (
         messages
-        | BatchMessages(plan.batch_keys)
+        | batches
         | FetchObjects(plan.sources, plan.fetch)
         | ExplodeRecords(plan.fetch.caps.record_bytes)
         | CommitRaw(plan.output, plan.settings)

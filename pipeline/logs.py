@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 from datetime import UTC, datetime
 
@@ -46,3 +47,10 @@ def set_up(*, debug: bool) -> None:
     # Even when debugging: these log headers and bodies.
     for name in ("botocore", "urllib3", "boto3"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def start_worker() -> None:
+    """For a worker process: its own logs, and no signals, which a terminal sends to all: the parent alone decides."""
+    set_up(debug=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline import sql as texts
 from pipeline.sql.library import NamedQuery, Parameter, library, named
-from pipeline.sql.tree import PARQUET, attach, open_tree, relation
+from pipeline.sql.tree import PARQUET, attach, open_tree, relation, snapshot
 from schemas.errors import ConfigError, StoreError, TrailweaveError
 from transforms.stores.files import Output
 
@@ -57,9 +57,7 @@ def connect(output: Output) -> duckdb.DuckDBPyConnection:
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
-    attach(connection, store)
-    for view in _VIEWS:
-        connection.execute(texts.text(f"views/{view}"))
+    attach(connection, store, (texts.text(f"views/{view}") for view in _VIEWS))
     connection.execute("SET lock_configuration = true")
     return connection
 
@@ -77,6 +75,7 @@ def views_sql(root: str) -> str:
         texts.text("files/files"),
         *(relation(dataset) for dataset in PARQUET),
         *(texts.text(f"views/{view}") for view in _VIEWS if view not in later),
+        *(snapshot(dataset) for dataset in PARQUET),
         texts.text("files/dead_letters", root=quoted),
         *(texts.text(f"views/{view}") for view in later),
     ]

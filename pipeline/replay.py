@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
-import signal
 import threading
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 
 from pipeline.graph import Plan, replay
 from pipeline.ingest import stopping
+from pipeline.logs import start_worker
 from pipeline.progress import Display
 from pipeline.runs import run
 from pipeline.summary import Summary
@@ -142,7 +142,7 @@ def _run_in_processes(
     plan: Plan, chunks: Iterator[Chunk], workers: int, beam_flags: Sequence[str]
 ) -> Iterator[tuple[int, Counter[str]]]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_signals) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
         running: set[Future[tuple[int, Counter[str]]]] = set()
         for chunk in chunks:
             running.add(pool.submit(_run_chunk, plan, chunk, beam_flags))
@@ -151,12 +151,6 @@ def _run_in_processes(
                 yield from (it.result() for it in finished)
         for future in running:
             yield future.result()
-
-
-def _ignore_signals() -> None:
-    """A terminal sends its signals to all: the parent alone decides, and the worker ends its run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def as_messages(refs: Iterable[ObjectRef], source: str) -> Iterator[Message]:

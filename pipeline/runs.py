@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from schemas import counters
 
@@ -17,14 +17,18 @@ LOCAL_RUNNER = "FnApiRunner"
 
 def run(build: Callable[[beam.Pipeline], Any], beam_flags: Sequence[str] = ()) -> Counter[str]:
     """Build, run to the end, and return the counters by name. Raises what a stage raised."""
-    flags = list(beam_flags)
-    if not any(flag.startswith("--runner") for flag in flags):
-        flags.append(f"--runner={LOCAL_RUNNER}")
+    flags = list(beam_flags) if engine(beam_flags) else [*beam_flags, f"--runner={LOCAL_RUNNER}"]
     pipeline = beam.Pipeline(options=PipelineOptions(flags))
     build(pipeline)
     result = pipeline.run()
     result.wait_until_finish()
     return counted(result)
+
+
+def engine(beam_flags: Sequence[str]) -> str | None:
+    """The engine that the flags ask for; None for this machine's own runner."""
+    asked = PipelineOptions(list(beam_flags)).view_as(StandardOptions).runner
+    return None if asked in (None, LOCAL_RUNNER, "DirectRunner") else str(asked)
 
 
 def counted(result: Any) -> Counter[str]:

@@ -33,10 +33,14 @@ def batch_key(message: Message, buckets: int) -> str:
 class BatchMessages(beam.PTransform[Any, Any]):
     """Message in, Batch out; every message is in exactly one batch, whole.
 
-    `keys` is how many batches may fill side by side: 1 in one process, 4 to 16 on a cluster.
+    `keys` is how many batches may fill side by side: 1 in one process, 4 to 16 on a cluster. Without `messages` a
+    bounded input is one batch a key; with it a batch is at most so many messages, waited for `wait_s` seconds at
+    most, in the global window, which is what an unbounded input needs.
     """
 
     keys: int = 1
+    messages: int | None = None
+    wait_s: float = 10.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.keys <= 64:
@@ -44,12 +48,16 @@ class BatchMessages(beam.PTransform[Any, Any]):
 
     def expand(self, messages: Any) -> Any:
         """Key, group, and wrap each group."""
-        return (
-            messages
-            | "Key" >> beam.Map(lambda message, keys: (batch_key(message, keys), message), keys=self.keys)
-            | "Group" >> beam.GroupByKey()
-            | "Batch" >> beam.MapTuple(_batch).with_output_types(Batch)
-        )
+        keyed = messages | "Key" >> beam.Map(_keyed, keys=self.keys).with_output_types(tuple[str, Message])
+        if self.messages is None:
+            grouped = keyed | "Group" >> beam.GroupByKey()
+        else:
+            grouped = keyed | "Group" >> beam.GroupIntoBatches(self.messages, self.wait_s)
+        return grouped | "Batch" >> beam.MapTuple(_batch).with_output_types(Batch)
+
+
+def _keyed(message: Message, keys: int) -> tuple[str, Message]:
+    return batch_key(message, keys), message
 
 
 def _batch(_: str, messages: Iterable[Message]) -> Batch:

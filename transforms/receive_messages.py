@@ -1,7 +1,8 @@
-"""ReceiveMessages: deliveries from the queues, one micro-batch of them.
+"""ReceiveMessages: deliveries from the queues, one micro-batch of them or, on a streaming engine, for ever.
 
-Every source is polled by its own thread, in long polls of one second, until enough messages have come, the time is
-up, or the process is asked to stop. What was received is given on in any case.
+For a micro-batch every source is polled by its own thread, in long polls of one second, until enough messages have
+come, the time is up, or the process is asked to stop. What was received is given on in any case. On a streaming
+engine a source is a splittable DoFn: it polls for a second, checkpoints itself, and is called again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.iobase import RestrictionTracker
+from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.core import RestrictionProvider
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import Duration, Timestamp
 
 from schemas import counters
 from schemas.errors import AccessError
@@ -31,6 +37,9 @@ STOP = threading.Event()
 
 _POLL_S = 1
 _MOST_POLLERS = 8
+_STREAM_MESSAGES = 100
+# Some engines cut a delay to whole seconds.
+_ERROR_PAUSE_S = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +114,24 @@ def receive_from_all(sources: Sequence[Source], limits: Limits) -> list[Received
 
 @dataclass(eq=False)
 class ReceiveMessages(beam.PTransform[Any, Any]):
-    """Pipeline in, Delivery out: one micro-batch of every source. A message not deleted is delivered again."""
+    """Pipeline in, Delivery out. A message that is not deleted is delivered again.
+
+    With `limits` one micro-batch of every source; without, everything that comes, by `pollers` restrictions a source.
+    """
 
     sources: tuple[Source, ...]
-    limits: Limits = Limits()
+    limits: Limits | None = field(default_factory=Limits)
+    pollers: int = 1
 
     def expand(self, pipeline: Any) -> Any:
-        """Poll once, at the start of the run."""
-        return (
-            pipeline
-            | "Start" >> beam.Create([self.sources])
-            | "Poll" >> beam.ParDo(_Receive(self.limits)).with_output_types(Delivery)
+        """Poll once, at the start of the run, or for ever."""
+        if self.limits is not None:
+            start = pipeline | "Start" >> beam.Create([self.sources])
+            return start | "Poll" >> beam.ParDo(_Receive(self.limits)).with_output_types(Delivery)
+        start = pipeline | "Start" >> beam.Create(
+            [(it, number) for it in self.sources for number in range(self.pollers)]
         )
+        return start | "Poll" >> beam.ParDo(_Stream()).with_output_types(Delivery)
 
 
 class _Receive(beam.DoFn):
@@ -130,3 +145,84 @@ class _Receive(beam.DoFn):
             self._errors.inc(1 if received.fault else 0)
             self._count.inc(len(received.deliveries))
             yield from received.deliveries
+
+
+class PollTracker(RestrictionTracker):
+    """The restriction of a poller: open (True) until the engine or the poller itself checkpoints it.
+
+    A split anywhere but at the present position is refused: an engine would multiply the pollers by it.
+    """
+
+    def __init__(self, is_open: bool) -> None:
+        self._open = is_open
+
+    def current_restriction(self) -> bool:
+        return self._open
+
+    def try_claim(self, position: Any) -> bool:  # noqa: ARG002
+        return self._open
+
+    def try_split(self, fraction_of_remainder: float) -> tuple[bool, bool] | None:
+        if fraction_of_remainder != 0 or not self._open:
+            return None
+        self._open = False
+        return False, True
+
+    def check_done(self) -> bool:
+        if self._open:
+            raise ValueError("the poller stopped without a checkpoint")
+        return True
+
+    def is_bounded(self) -> bool:
+        return False
+
+
+class _OpenForEver(RestrictionProvider):
+    def initial_restriction(self, element: Any) -> bool:  # noqa: ARG002
+        return True
+
+    def create_tracker(self, restriction: bool) -> PollTracker:
+        return PollTracker(restriction)
+
+    def restriction_size(self, element: Any, restriction: bool) -> int:  # noqa: ARG002
+        return 1
+
+    def split(self, element: Any, restriction: bool) -> Iterator[bool]:  # noqa: ARG002
+        yield restriction
+
+    def restriction_coder(self) -> Any:
+        return beam.coders.BooleanCoder()
+
+    def truncate(self, element: Any, restriction: bool) -> None:
+        """A draining engine wants no more: what was not received stays in the queue."""
+
+
+class _Stream(beam.DoFn):
+    """Polls for about a second, then hands the rest back; an empty queue, or a failing one, is asked less often."""
+
+    def __init__(self) -> None:
+        self._count = Metrics.counter(counters.NAMESPACE, counters.MESSAGES_RECEIVED)
+        self._errors = Metrics.counter(counters.NAMESPACE, counters.RECEIVE_ERRORS)
+
+    @beam.DoFn.unbounded_per_element()
+    def process(
+        self,
+        element: tuple[Source, int],
+        tracker: Any = beam.DoFn.RestrictionParam(_OpenForEver()),
+        watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
+    ) -> Iterator[Any]:
+        if not tracker.try_claim(None):
+            return
+        source, _ = element
+        received = receive_messages(source, Limits(messages=_STREAM_MESSAGES, wait_s=_POLL_S, idle_s=_POLL_S))
+        now = Timestamp.now()
+        for delivery in received.deliveries:
+            yield TimestampedValue(delivery, now)
+        self._count.inc(len(received.deliveries))
+        watermark.set_watermark(now)
+        pause_s = 0.0
+        if received.fault:
+            log.error("receive_failed: %s", received.fault)
+            self._errors.inc()
+            pause_s = _ERROR_PAUSE_S
+        tracker.defer_remainder(Duration.of(pause_s))

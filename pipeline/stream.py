@@ -1,0 +1,38 @@
+"""`trailweave ingest` on a streaming engine: one unbounded run of the same graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.graph import Plan, ingest_forever
+from pipeline.ingest import stopping
+from pipeline.runs import counted
+from pipeline.summary import Summary
+from transforms.batch_messages import BatchMessages
+from transforms.receive_messages import STOP
+
+BATCH_KEYS = 4
+BATCH_MESSAGES = 200
+_LOOK_S = 1.0
+
+
+def ingest_on_engine(plan: Plan, max_wait_s: float, beam_flags: Sequence[str], pollers: int = 1) -> Summary:
+    """Submit the unbounded run and watch it until it ends or a signal comes; then cancel it.
+
+    Cancelling loses nothing: what was not acknowledged is delivered again.
+    """
+    started = time.monotonic()
+    pipeline = beam.Pipeline(options=PipelineOptions([*beam_flags, "--streaming"]))
+    ingest_forever(pipeline, plan, BatchMessages(BATCH_KEYS, BATCH_MESSAGES, min(max_wait_s, 10.0)), pollers)
+    with stopping():
+        result = pipeline.run()
+        while not result.is_in_terminal_state() and not STOP.is_set():
+            time.sleep(_LOOK_S)
+        counts = counted(result)
+        if not result.is_in_terminal_state():
+            result.cancel()
+    return Summary(counts, time.monotonic() - started)
