@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,8 +37,8 @@ class Plan:
     fetch: FetchLimits = field(default_factory=FetchLimits)
 
 
-def ingest(pipeline: beam.Pipeline, plan: Plan, limits: Limits) -> Any:
-    """The main job, one micro-batch of it: what the queues hold now."""
+def ingest(pipeline: beam.Pipeline, plan: Plan, limits: Mapping[str, Limits]) -> Any:
+    """The main job, one micro-batch of it: what the queues of the sources in `limits` hold now."""
     return keep(announced(pipeline, plan, limits), plan, BatchMessages())
 
 
@@ -51,9 +52,9 @@ def replay(pipeline: beam.Pipeline, plan: Plan, messages: list[Message]) -> Any:
     return keep(pipeline | "ListedObjects" >> beam.Create(messages), plan, BatchMessages())
 
 
-def announced(pipeline: beam.Pipeline, plan: Plan, limits: Limits | None, pollers: int = 1) -> Any:
+def announced(pipeline: beam.Pipeline, plan: Plan, limits: Mapping[str, Limits] | None, pollers: int = 1) -> Any:
     """What the queues announce, as messages."""
-    sources = tuple(it for it in plan.sources.values() if it.queue_url)
+    sources = tuple(it for name, it in plan.sources.items() if it.queue_url and (limits is None or name in limits))
     return pipeline | ReceiveMessages(sources, limits, pollers) | ParseNotifications(plan.sources)
 
 

@@ -29,20 +29,23 @@ _FAILURES_BEFORE_EXIT = 10
 
 @dataclass(frozen=True)
 class Breaker:
-    """The circuit breaker: open while every object is denied, so that the queue is not emptied for nothing.
+    """A source's circuit breaker: open while every object is denied, so that its queue is not emptied for nothing.
 
     While it is open one message is probed after a pause that doubles; one object read closes it.
     """
 
     open: bool = False
     pause_s: float = 0.0
+    until: float = 0.0
 
-    def after(self, counts: Counter[str]) -> Breaker:
-        """The state after a run."""
-        if counts[counters.OBJECTS_READ] or not (counts[counters.OBJECTS_DENIED] or self.open):
+    def after(self, source: str, counts: Counter[str], now: float) -> Breaker:
+        """The state after a run that ended at `now` (monotonic seconds)."""
+        if counts[f"{counters.READ}/{source}"]:
             return Breaker()
-        if counts[counters.OBJECTS_DENIED]:
-            return Breaker(True, min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, self.pause_s * 2)))
+        if counts[f"{counters.DENIED}/{source}"]:
+            pause_s = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, self.pause_s * 2))
+            log.error("circuit_open: every object of source %r was denied; next probe in %.0f s", source, pause_s)
+            return Breaker(True, pause_s, now + pause_s)
         return self
 
     def limits(self, limits: Limits) -> Limits:
@@ -66,20 +69,26 @@ def ingest_until_stopped(
     """
     started = idle_since = time.monotonic()
     total: Counter[str] = Counter()
-    breaker, failures = Breaker(), 0
+    breakers = {name: Breaker() for name, it in plan.sources.items() if it.queue_url}
+    failures = 0
     if until_idle_s is not None:
         limits = replace(limits, idle_s=min(limits.idle_s, max(1.0, until_idle_s)))
     with stopping(), Display("ingesting", bounded=False, quiet=quiet) as display:
         while not STOP.is_set():
-            try:
-                now_limits = breaker.limits(limits)
-                counts = run(lambda pipeline, given=now_limits: ingest(pipeline, plan, given), beam_flags)  # type: ignore[misc]
-                failures = 0
-            except Exception as error:
-                failures = _failed(error, failures, ever=bool(total))
-                continue
+            now = time.monotonic()
+            due = {name: it.limits(limits) for name, it in breakers.items() if it.until <= now}
+            if due:
+                try:
+                    counts = run(lambda pipeline, due=due: ingest(pipeline, plan, due), beam_flags)  # type: ignore[misc]
+                    failures = 0
+                except Exception as error:
+                    failures = _failed(error, failures, ever=bool(total))
+                    continue
+            else:
+                counts = Counter()
+                STOP.wait(min(it.until for it in breakers.values()) - now)
             total += counts
-            breaker = breaker.after(counts)
+            breakers = {name: it.after(name, counts, time.monotonic()) for name, it in breakers.items()}
             display.show(total)
             if on_run:
                 on_run(counts)
@@ -87,12 +96,10 @@ def ingest_until_stopped(
                 idle_since = time.monotonic()
             elif until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s:
                 break
-            if breaker.open and counts[counters.OBJECTS_DENIED]:
-                log.error("circuit_open: every object was denied; next probe in %.0f s", breaker.pause_s)
-                STOP.wait(breaker.pause_s)
-    if breaker.open:
+    shut = [name for name, it in breakers.items() if it.open]
+    if shut:
         raise AccessError(
-            "every object that the last messages name was denied; the messages are still in the queue."
+            f"every object of source {', '.join(shut)} was denied; the messages are still in the queue."
             " The log above names the call, the resource and the principal"
         )
     return Summary(total, time.monotonic() - started)

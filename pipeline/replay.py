@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import queue
 import threading
@@ -17,11 +18,16 @@ from pipeline.logs import start_worker
 from pipeline.progress import Display
 from pipeline.runs import run
 from pipeline.summary import Summary
+from schemas import counters
+from schemas.errors import TrailweaveError
 from schemas.values import Message, ObjectRef
 from transforms.receive_messages import STOP
+from transforms.stores.aws import AwsFault
 from transforms.stores.files import open_store
 from transforms.stores.keys import facts
 from transforms.stores.ledger import done_objects, is_done
+
+log = logging.getLogger(__name__)
 
 RUN_OBJECTS = 2_000
 RUN_BYTES = 256_000_000
@@ -129,8 +135,23 @@ def _listed_ahead(chunks: Iterator[Chunk], display: Display) -> Iterator[Chunk]:
 
 
 def _run_chunk(plan: Plan, chunk: Chunk, beam_flags: Sequence[str]) -> tuple[int, Counter[str]]:
-    counts = run(lambda pipeline: replay(pipeline, plan, list(chunk.messages)), beam_flags)
-    return len(chunk.messages), counts
+    return len(chunk.messages), _run_or_halve(plan, chunk.messages, beam_flags)
+
+
+def _run_or_halve(plan: Plan, messages: Sequence[Message], beam_flags: Sequence[str]) -> Counter[str]:
+    """One run; if something unforeseen ends it, its halves, so that one object does not stop all others."""
+    try:
+        return run(lambda pipeline: replay(pipeline, plan, list(messages)), beam_flags)
+    except (TrailweaveError, AwsFault):
+        raise
+    except Exception as error:
+        if len(messages) > 1:
+            middle = len(messages) // 2
+            halves = messages[:middle], messages[middle:]
+            return sum((_run_or_halve(plan, half, beam_flags) for half in halves), Counter())
+        keys = ", ".join(ref.key for ref in messages[0].objects)
+        log.exception("object_failed: %s of %s; it is left undone, please report this", type(error).__name__, keys)
+        return Counter({counters.OBJECTS_DEFERRED: 1})
 
 
 def _run_here(plan: Plan, chunks: Iterator[Chunk], beam_flags: Sequence[str]) -> Iterator[tuple[int, Counter[str]]]:

@@ -32,9 +32,12 @@ def engine(beam_flags: Sequence[str]) -> str | None:
 
 
 def counted(result: Any) -> Counter[str]:
-    """The run's counters."""
+    """The run's counters by name; those that are counted by source as `namespace/source`."""
     found: Counter[str] = Counter()
     for metric in result.metrics().query()["counters"]:
-        if metric.key.metric.namespace == counters.NAMESPACE:
-            found[metric.key.metric.name] += metric.committed or 0
+        space, name = metric.key.metric.namespace, metric.key.metric.name
+        if space == counters.NAMESPACE:
+            found[name] += metric.committed or 0
+        elif space in (counters.READ, counters.DENIED):
+            found[f"{space}/{name}"] += metric.committed or 0
     return found

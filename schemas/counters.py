@@ -4,6 +4,10 @@ from __future__ import annotations
 
 NAMESPACE = "trailweave"
 
+# By source: what the circuit breaker of each decides by.
+READ = "trailweave.read"
+DENIED = "trailweave.denied"
+
 MESSAGES_RECEIVED = "messages_received"
 MESSAGES_DELETED = "messages_deleted"
 MESSAGES_EXPIRED = "messages_expired"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,9 @@ import pyarrow as pa
 Stage = Literal["parse_notifications", "fetch_objects", "explode_records"]
 Scope = Literal["message", "object", "record"]
 Outcome = Literal["done", "dead_letter", "digest", "ignored", "deferred"]
+
+_ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 # The bucket of a local file. A real bucket's name has no colon.
 LOCAL = "file:"
@@ -154,6 +158,11 @@ class Partition:
 
     account: str
     day: str
+
+    def __post_init__(self) -> None:
+        # Both become parts of a path: nothing may lead out of the partition's folder.
+        if not (_ACCOUNT.fullmatch(self.account) and _DAY.fullmatch(self.day)):
+            raise ValueError(f"no partition: account {self.account!r}, day {self.day!r}")
 
     @property
     def path(self) -> str:

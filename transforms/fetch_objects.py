@@ -120,7 +120,12 @@ class Hand:
                 continue
             visibility_s = queue.traits(source).visibility_s
             soon = {n: it for n, it in mine.items() if it.deadline - now < visibility_s * 2 / 3}
-            extended = queue.extend([*soon.values()], source.access, visibility_s) if soon else {}
+            try:
+                extended = queue.extend([*soon.values()], source.access, visibility_s) if soon else {}
+            except AwsFault as fault:
+                # What could not be extended is still ours until its deadline.
+                log.error("extension_failed: %s", fault)
+                continue
             self.extensions += len(extended)
             for number, receipt in soon.items():
                 if receipt.handle in extended:
@@ -216,21 +221,20 @@ def fetch_objects(
             deferred = _fail(packer, part, found, hand, message_in_hand)
         else:
             _readable[part.source, ref.bucket] = time.monotonic()
-            for opened in open_documents(found, limits.slice_bytes, limits.caps):
+            for number, opened in enumerate(open_documents(found, limits.slice_bytes, limits.caps)):
                 if not packer.has_room(opened.text_bytes):
                     yield packer.flush(hand)
-                packer.take(_part_of(part, found, opened), opened)
+                packer.take(_part_of(part, opened, 0 if number else found.size), opened)
         packer.receipts += hand.finish(ref, deferred=deferred)
     yield packer.flush(hand)
 
 
-def _part_of(part: ObjectPart, found: Content, opened: Opened) -> ObjectPart:
-    first = opened.document.first_record == 0
+def _part_of(part: ObjectPart, opened: Opened, compressed_bytes: int) -> ObjectPart:
     return replace(
         part,
         ref=opened.ref,
         last=opened.last,
-        compressed_bytes=found.size if first else 0,
+        compressed_bytes=compressed_bytes,
         decompressed_bytes=opened.text_bytes,
     )
 
@@ -295,6 +299,7 @@ class _Fetch(beam.DoFn):
         self._expired = Metrics.counter(counters.NAMESPACE, counters.MESSAGES_EXPIRED)
         self._extensions = Metrics.counter(counters.NAMESPACE, counters.VISIBILITY_EXTENSIONS)
         self._denied = Metrics.counter(counters.NAMESPACE, counters.OBJECTS_DENIED)
+        self._denied_of = {name: Metrics.counter(counters.DENIED, name) for name in sources}
 
     def setup(self) -> None:
         self._pool = ThreadPoolExecutor(self._limits.reads, thread_name_prefix="fetch")
@@ -305,7 +310,10 @@ class _Fetch(beam.DoFn):
     def process(self, batch: Batch) -> Iterator[Slice]:
         hand = Hand(batch.messages, self._sources)
         for filled in fetch_objects(batch.messages, hand, self._sources, self._limits, self._pool):
-            self._denied.inc(sum(_is_denial(part) for part in filled.objects))
+            for part in filled.objects:
+                if _is_denial(part):
+                    self._denied.inc()
+                    self._denied_of[part.source].inc()
             yield filled
         self._expired.inc(hand.expired)
         self._extensions.inc(hand.extensions)

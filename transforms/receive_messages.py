@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,14 +70,17 @@ def receive_messages(source: Source, limits: Limits) -> Received:
         visibility_s = queue.traits(source).visibility_s
         wait_s = min(limits.wait_s, visibility_s / 2)
         until = time.monotonic() + limits.idle_s
+        pollers = 1
         while not STOP.is_set() and time.monotonic() < until:
             wanted = limits.messages - len(received.deliveries)
             if wanted <= 0:
                 break
-            first = not received.deliveries
-            received.deliveries.extend(_poll(source, wanted, visibility_s, pollers=1 if first else _MOST_POLLERS))
-            if first and received.deliveries:
+            found = _poll(source, wanted, visibility_s, pollers)
+            if found and not received.deliveries:
                 until = time.monotonic() + wait_s
+            received.deliveries.extend(found)
+            # More pollers while each comes back full: a backlog. One is enough for a trickle.
+            pollers = min(pollers * 2, _MOST_POLLERS) if len(found) >= 10 * pollers else 1
     except AwsFault as fault:
         return Received(received.deliveries, fault)
     return received
@@ -96,14 +99,14 @@ def _poll(source: Source, wanted: int, visibility_s: int, pollers: int) -> list[
         return [delivery for deliveries in pool.map(poll, range(pollers)) for delivery in deliveries]
 
 
-def receive_from_all(sources: Sequence[Source], limits: Limits) -> list[Received]:
+def receive_from_all(sources: Sequence[tuple[Source, Limits]]) -> list[Received]:
     """Poll all sources side by side.
 
     Raises `AccessError` when a source failed and none gave anything; else a fault is only logged, since the
     next micro-batch meets it again and what is here must not wait for it.
     """
     with ThreadPoolExecutor(len(sources)) as pool:
-        received = [*pool.map(lambda source: receive_messages(source, limits), sources)]
+        received = [*pool.map(lambda it: receive_messages(*it), sources)]
     faults = [each.fault for each in received if each.fault]
     for fault in faults:
         log.error("receive_failed: %s", fault)
@@ -116,18 +119,19 @@ def receive_from_all(sources: Sequence[Source], limits: Limits) -> list[Received
 class ReceiveMessages(beam.PTransform[Any, Any]):
     """Pipeline in, Delivery out. A message that is not deleted is delivered again.
 
-    With `limits` one micro-batch of every source; without, everything that comes, by `pollers` restrictions a source.
+    With `limits`, by the names of the sources, one micro-batch of every source; without, everything that comes, by
+    `pollers` restrictions a source.
     """
 
     sources: tuple[Source, ...]
-    limits: Limits | None = field(default_factory=Limits)
+    limits: Mapping[str, Limits] | None = None
     pollers: int = 1
 
     def expand(self, pipeline: Any) -> Any:
         """Poll once, at the start of the run, or for ever."""
         if self.limits is not None:
-            start = pipeline | "Start" >> beam.Create([self.sources])
-            return start | "Poll" >> beam.ParDo(_Receive(self.limits)).with_output_types(Delivery)
+            start = pipeline | "Start" >> beam.Create([tuple((it, self.limits[it.name]) for it in self.sources)])
+            return start | "Poll" >> beam.ParDo(_Receive()).with_output_types(Delivery)
         start = pipeline | "Start" >> beam.Create(
             [(it, number) for it in self.sources for number in range(self.pollers)]
         )
@@ -135,13 +139,12 @@ class ReceiveMessages(beam.PTransform[Any, Any]):
 
 
 class _Receive(beam.DoFn):
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self) -> None:
         self._count = Metrics.counter(counters.NAMESPACE, counters.MESSAGES_RECEIVED)
         self._errors = Metrics.counter(counters.NAMESPACE, counters.RECEIVE_ERRORS)
 
-    def process(self, sources: tuple[Source, ...]) -> Iterator[Delivery]:
-        for received in receive_from_all(sources, self._limits):
+    def process(self, sources: tuple[tuple[Source, Limits], ...]) -> Iterator[Delivery]:
+        for received in receive_from_all(sources):
             self._errors.inc(1 if received.fault else 0)
             self._count.inc(len(received.deliveries))
             yield from received.deliveries

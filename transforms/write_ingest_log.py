@@ -154,6 +154,8 @@ class _Write(beam.DoFn):
         write_ingest_log(ended, self._store, self._run_id)
         for part in ended:
             self._outcomes[part.outcome].inc()
+            if part.outcome == "done":
+                Metrics.counter(counters.READ, part.source).inc()
         for field, counter in self._counts.items():
             counter.inc(sum(getattr(part, field) for part in ended))
         yield filled

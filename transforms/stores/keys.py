@@ -22,7 +22,7 @@ _NAME = re.compile(
     r"(?:[^/]*_)?(?P<year>\d{4})(?P<month>\d{2})(?P<date>\d{2})T\d{4,6}Z"
 )
 _RAW = re.compile(
-    r"(?:^|/)aws_s3_raw/account_id=(?P<account>[^/]+)/day=(?P<year>\d{4})-(?P<month>\d{2})-(?P<date>\d{2})/"
+    r"(?:^|/)aws_s3_raw/account_id=(?P<account>[\w-]+)/day=(?P<year>\d{4})-(?P<month>\d{2})-(?P<date>\d{2})/"
 )
 _FOREIGN_SUFFIXES = (".parquet", ".avro")
 
