@@ -103,14 +103,15 @@ class CommitLog:
         if stale:
             known.files.clear()
             known.ranges.clear()
+        if self._marker is not None:
+            # Before raw: a commit is in raw before it has a marker, so a marker without its commit was emptied.
+            markers = list_files(self._store, self._marker, partition, 0 if stale else known.highest_marker)
+            known.complete.update(number for it in markers for number in range(it.first, it.last + 1))
+            known.highest_marker = max((it.last for it in markers), default=known.highest_marker)
         after = max(known.files, default=0)
         for file in list_files(self._store, RAW, partition, after):
             known.files[file.first] = file
             known.highest = max(known.highest, file.last)
-        if self._marker is not None:
-            markers = list_files(self._store, self._marker, partition, 0 if stale else known.highest_marker)
-            known.complete.update(number for it in markers for number in range(it.first, it.last + 1))
-            known.highest_marker = max((it.last for it in markers), default=known.highest_marker)
         self._learn_ranges(partition, known)
         known.listed = listed
 
