@@ -77,10 +77,9 @@ class Distinct(Generic[T]):
     indices: Array
 
     @classmethod
-    def read(cls, column: Column, read: Callable[[Any], T]) -> Distinct[T]:
+    def read(cls, column: Encoded, read: Callable[[Any], T]) -> Distinct[T]:
         """The distinct values of a column, each passed through `read`."""
-        one = encoded(column)
-        return cls([read(value) for value in one.dictionary.to_pylist()], one.indices)
+        return cls(list(map(read, column.dictionary.to_pylist())), column.indices)
 
     def map(self, function: Callable[[T], R]) -> Distinct[R]:
         """`function` of each distinct value."""

@@ -60,9 +60,10 @@ def _iam_user(user: UserIdentity) -> Who:
 
 
 def _assumed_role(user: UserIdentity) -> Who:
-    if (user.role_name or "").startswith("AWSReservedSSO_"):
+    role = user.role_name
+    if role and role.startswith("AWSReservedSSO_"):
         return Who("USER", "SSO", user.session_name, known(user.principal_id), *_by_key(user))
-    return Who("ROLE", "ASSUMED", user.role_name, known(user.principal_id), *_by_key(user))
+    return Who("ROLE", "ASSUMED", role, known(user.principal_id), *_by_key(user))
 
 
 def _federated(user: UserIdentity) -> Who:

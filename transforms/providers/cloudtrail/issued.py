@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from transforms.providers.cloudtrail.record import Part
-from transforms.providers.cloudtrail.sessions import created_time, session_id
+from transforms.providers.cloudtrail.sessions import console_session_id, session_id
 from transforms.providers.cloudtrail.times import in_range, parse_expiration
 from transforms.providers.cloudtrail.user_identity import UserIdentity, known
 
@@ -98,39 +98,43 @@ class Issued(NamedTuple):
     issued_session_tags: list[str] | None = None
 
 
-def issued_key(request: Request, response: Response, time: datetime | None) -> Issued:
-    """The key that a response names; `time` is the event's, and the creation date of the new session."""
+_NO_CREDENTIALS, _NO_ROLE, _NO_USER = Credentials(), AssumedRoleUser(), FederatedUser()
+
+
+def issued_key(request: Request, response: Response, since: str | None) -> Issued:
+    """The key that a response names; `since` is the event's time (canonical), and the new session's creation date."""
     if response.access_key:
         key = known(response.access_key.access_key_id)
         return Issued(key, issued_session_id=key, issued_user_name=known(response.access_key.user_name))
-    return _temporary(request, response, time)
+    return _temporary(request, response, since)
 
 
-def issued_console_session(user: UserIdentity, time: datetime | None) -> Issued:
-    """The session that a successful sign-in began; `time` is the event's."""
+def issued_console_session(user: UserIdentity, since: str | None) -> Issued:
+    """The session that a successful sign-in began; `since` is its creation date (canonical)."""
     return Issued(
         issued_principal_id=known(user.principal_id),
         issued_arn=known(user.arn),
-        issued_session_id=session_id(user, from_console=True, created=created_time(user) or time),
+        issued_session_id=console_session_id(user, since) or session_id(user, since),
     )
 
 
-def _temporary(request: Request, response: Response, time: datetime | None) -> Issued:
-    credentials = response.credentials or Credentials()
-    role, federated = response.assumed_role_user or AssumedRoleUser(), response.federated_user or FederatedUser()
+def _temporary(request: Request, response: Response, since: str | None) -> Issued:
+    credentials = response.credentials or _NO_CREDENTIALS
+    role, federated = response.assumed_role_user or _NO_ROLE, response.federated_user or _NO_USER
     key = known(credentials.access_key_id)
     principal = known(role.assumed_role_id or federated.federated_user_id)
     if key is None and principal is None:
         return Issued()
-    begun = UserIdentity(type="AssumedRole", principal_id=principal, access_key_id=key)
+    begun = f"{principal}@{since}" if principal and since else key
     return Issued(
-        issued_access_key_id=key,
-        issued_principal_id=principal,
-        issued_arn=known(role.arn or federated.arn),
-        issued_session_id=session_id(begun, from_console=False, created=time),
-        issued_expiration_time=in_range(parse_expiration(credentials.expiration)),
-        issued_source_identity=known(response.source_identity or request.source_identity),
-        issued_session_tags=_tags(request) or None,
+        key,
+        principal,
+        known(role.arn or federated.arn),
+        begun,
+        None,
+        in_range(parse_expiration(credentials.expiration)),
+        known(response.source_identity or request.source_identity),
+        _tags(request) if request.tags or request.principal_tags else None,
     )
 
 

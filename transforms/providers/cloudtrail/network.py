@@ -6,6 +6,7 @@ Source: CloudTrail user guide, "CloudTrail record contents", sourceIPAddress and
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import NamedTuple
 
 from transforms.providers.cloudtrail.lenient import Reader, Text
@@ -13,6 +14,10 @@ from transforms.providers.cloudtrail.record import Part
 
 CONSOLE_AGENTS = frozenset({"console.amazonaws.com", "signin.amazonaws.com"})
 """User agents of the console itself (CloudTrail user guide, userAgent)."""
+
+
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 
 
 class Caller(NamedTuple):
@@ -50,6 +55,8 @@ def tls(text: Text, name: str, notes: list[str]) -> Tls:
 
 def caller(source: str) -> Caller:
     """What `sourceIPAddress` says; an address with leading zeros or a zone is none, as is any other text."""
+    if _IPV4.fullmatch(source):
+        return Caller(source, source)
     try:
         address = ipaddress.ip_address(source)
     except ValueError:

@@ -8,17 +8,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.datasets import EVENTS
-from transforms.providers.cloudtrail.columns import Distinct, choose, constant, encoded, first_known, mapped
+from transforms.providers.cloudtrail.columns import (
+    INDEX,
+    Distinct,
+    Encoded,
+    choose,
+    constant,
+    encoded,
+    first_known,
+    mapped,
+    spread,
+)
 from transforms.providers.cloudtrail.event_facts import EventFacts, Way, facts, read_key, way
 from transforms.providers.cloudtrail.identity import Who, is_known_type, who
 from transforms.providers.cloudtrail.network import CONSOLE_AGENTS, Caller, Tls, caller, tls
 from transforms.providers.cloudtrail.ocsf import status_id
 from transforms.providers.cloudtrail.outcome import Outcome, by_message
-from transforms.providers.cloudtrail.resources import Referenced, referenced, sub_type
+from transforms.providers.cloudtrail.resources import read_resources, reference_columns, sub_type
 from transforms.providers.cloudtrail.second_look import second_look
-from transforms.providers.cloudtrail.sessions import Session, created_time, session, session_id
-from transforms.providers.cloudtrail.table import TYPES, Columns, Problems, columns_of, read_parts
-from transforms.providers.cloudtrail.user_identity import UserIdentity, read_user_identity
+from transforms.providers.cloudtrail.sessions import console_session_ids, creation_problems, session_columns
+from transforms.providers.cloudtrail.table import TYPES, Columns, Problems, columns_of, read_parts, spread_all
+from transforms.providers.cloudtrail.user_identity import NOBODY, UserIdentity, read_user_identity
 
 PROVIDER = "cloudtrail"
 """The name in the registry and in the column `provider`."""
@@ -41,21 +51,20 @@ def normalize(decoded: pa.Table) -> pa.Table:
     """One row of `cloud_audit_logs` per decoded record, without `ingestion_time` and `commit_number`."""
     problems = Problems()
     _add_notes(decoded, problems)
-    events = Distinct.read(decoded["event_key"], read_key)
+    events = Distinct.read(encoded(decoded["event_key"]), read_key)
     ways = events.map(way)
     problems.add_distinct(ways.map(lambda one: one.problems))
-    users = read_parts("userIdentity", decoded["user_identity"], _user, problems)
-    problems.add_distinct(users.map(_user_problems))
+    identities = encoded(decoded["user_identity"])
+    users = read_parts("userIdentity", identities, _user, problems)
     columns: Columns = {
         **_delivered(decoded),
         **columns_of(EventFacts, events.map(facts)),
-        **columns_of(Session, users.map(lambda user: session(user or UserIdentity()))),
         **_caller(decoded, problems),
     }
-    columns.update(_identity(decoded, users, ways))
-    columns.update(_session_ids(columns, users))
+    columns.update(_identity(identities, users, ways))
+    columns.update(_sessions(users, columns, problems))
     columns.update(_resources(decoded, columns, problems))
-    columns.update(_outcome(decoded, ways))
+    columns.update(_outcome(columns, ways))
     second_look(decoded, columns, events, ways, users, problems)
     columns["status_id"] = mapped(columns["operation_status"], status_id, pa.int32()).fill_null(0)
     columns["normalize_problems"] = problems.column(decoded.num_rows)
@@ -95,69 +104,66 @@ def _delivered(decoded: pa.Table) -> Columns:
 
 
 def _caller(decoded: pa.Table, problems: Problems) -> Columns:
-    sources = Distinct.read(decoded["source_ip_address"], caller)
-    secured = read_parts("tlsDetails", decoded["tls_details"], tls, problems)
+    sources = Distinct.read(encoded(decoded["source_ip_address"]), caller)
+    secured = read_parts("tlsDetails", encoded(decoded["tls_details"]), tls, problems)
     return {**columns_of(Caller, sources), **columns_of(Tls, secured)}
 
 
-def _user(text: bytes, name: str, notes: list[str]) -> UserIdentity | None:
-    return None if text in _NOTHING else read_user_identity(text, name, notes)
+def _user(text: bytes, name: str, notes: list[str]) -> UserIdentity:
+    if text in _NOTHING:
+        return NOBODY
+    user = read_user_identity(text, name, notes)
+    if not is_known_type(user):
+        notes.append(f"{name}.type is not a known type")
+    return user
 
 
-def _user_problems(user: UserIdentity | None) -> list[str]:
-    if user is None:
-        return []
-    attributes = user.context.attributes
-    return [
-        *([] if is_known_type(user) else ["userIdentity.type is not a known type"]),
-        *(
-            ["userIdentity.sessionContext.attributes.creationDate is not a readable time"]
-            if attributes and attributes.creation_date and created_time(user) is None
-            else []
-        ),
-    ]
-
-
-def _identity(decoded: pa.Table, users: Distinct[UserIdentity | None], ways: Distinct[Way]) -> Columns:
+def _identity(parts: Encoded, users: Distinct[UserIdentity], ways: Distinct[Way]) -> Columns:
     """The initiator; where no `userIdentity` tells, what the kind of event tells."""
-    told = columns_of(Who, users.map(lambda user: who(user) if user else Who(None)))
+    told = columns_of(Who, users.map(who))
     untold = columns_of(Who, ways.map(lambda one: one.identity))
     is_told = told["identity_type"].indices.is_valid()
     for name in ("identity_type", "identity_sub_type"):
         told[name] = choose(is_told, told[name], untold[name])
-    told["identity_orig"] = mapped(encoded(decoded["user_identity"]), _text, pa.string())
+    told["identity_orig"] = _as_text(parts)
     return told
 
 
-def _text(part: bytes) -> str | None:
-    return None if part in _NOTHING else part.decode("utf-8", "replace")
+def _as_text(parts: Encoded) -> Any:
+    """Parts of records as text, null where there are none."""
+    is_nothing: Any = pc.is_in(parts.dictionary, pa.array(_NOTHING, pa.binary()))
+    indices: Any = pc.if_else(is_nothing.take(parts.indices), pa.scalar(None, INDEX), parts.indices)
+    return pa.DictionaryArray.from_arrays(indices, parts.dictionary.cast(pa.string()))
 
 
-def _session_ids(columns: Columns, users: Distinct[UserIdentity | None]) -> Columns:
-    """The session, by the name that console sessions have where the call came from the console."""
-
-    def named(from_console: bool) -> Any:
-        names = users.map(lambda user: session_id(user, from_console, created_time(user)) if user else None)
-        return names.spread(pa.string())
-
-    by_agent = mapped(columns["user_agent"], CONSOLE_AGENTS.__contains__, pa.bool_())
-    said = columns["session_credential_from_console"].fill_null(False)
-    from_console: Any = pc.or_(said, by_agent.fill_null(False))
-    return {"session_id": choose(from_console, named(True), named(False))}
+def _sessions(users: Distinct[UserIdentity], columns: Columns, problems: Problems) -> Columns:
+    """The session, by the name that it has in the console where the call came from there."""
+    told = session_columns(users.values)
+    problems.add_distinct(Distinct(creation_problems(users.values, told), users.indices))
+    found = spread_all(told, users.indices)
+    names = console_session_ids(users.values)
+    if any(names):
+        in_console = spread(names, pa.string(), users.indices)
+        by_agent = mapped(columns["user_agent"], CONSOLE_AGENTS.__contains__, pa.bool_()).fill_null(False)
+        from_console: Any = pc.or_(columns["session_credential_from_console"].fill_null(False), by_agent)
+        is_named = pc.and_(from_console, in_console.indices.is_valid())
+        found["session_id"] = choose(is_named, in_console, found["session_id"])
+    return found
 
 
 def _resources(decoded: pa.Table, columns: Columns, problems: Problems) -> Columns:
-    found = columns_of(Referenced, read_parts("resources", decoded["resources"], referenced, problems))
+    parts = read_parts("resources", encoded(decoded["resources"]), read_resources, problems)
+    found = spread_all(reference_columns(parts.values), parts.indices)
     by_type = mapped(found["resource_sub_type_orig"], sub_type, pa.string())
     found["resource_sub_type"] = first_known(columns["resource_sub_type"], by_type)
     return found
 
 
-def _outcome(decoded: pa.Table, ways: Distinct[Way]) -> Columns:
+def _outcome(columns: Columns, ways: Distinct[Way]) -> Columns:
     """The code decides, without one the message; without either the call succeeded."""
     by_code = columns_of(Outcome, ways.map(lambda one: one.by_code or Outcome(None)))
     otherwise = columns_of(Outcome, ways.map(lambda one: one.otherwise))
-    by_text = columns_of(Outcome, Distinct.read(decoded["error_message"], by_message))
+    by_text = columns_of(Outcome, Distinct.read(columns["operation_status_reason_provided"], by_message))
     has_code = by_code["operation_status"].indices.is_valid()
     status = first_known(by_code["operation_status"], by_text["operation_status"])
     return {

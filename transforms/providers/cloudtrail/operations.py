@@ -9,6 +9,7 @@ Source of the words: the operation names of all AWS API models, and CloudTrail's
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 CREATE, READ, LIST, UPDATE, DELETE = "CREATE", "READ", "LIST", "UPDATE", "DELETE"
@@ -90,6 +91,7 @@ def words(name: str) -> list[str]:
     return _WORD.findall(_API_VERSION.sub("", name))
 
 
+@lru_cache(maxsize=4096)
 def operation(name: str | None, read_only: bool | None) -> Operation:
     """Verb and noun of an operation; where the verb is not known, a read-only call is READ."""
     if not name:

@@ -7,6 +7,7 @@ CloudTrail user guide, network activity events (`VpceAccessDenied`).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 SUCCESS, FAILURE = "SUCCESS", "FAILURE"
@@ -54,6 +55,7 @@ _DENIED_MESSAGE = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def by_code(code: str) -> Outcome:
     """The outcome that a non-empty `errorCode` says; some services write the HTTP status there."""
     if code.isascii() and code.isdigit() and len(code) == 3:

@@ -6,13 +6,13 @@ source that is not listed is OTHER. The noun decides for EC2, whose API spans th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from transforms.providers.cloudtrail.lenient import REFUSED, Text, UnreadableError, fit, kind, loads
 from transforms.providers.cloudtrail.record import Part
-from transforms.providers.cloudtrail.user_identity import known
 
 OTHER = "OTHER"
 
@@ -77,16 +77,6 @@ class Resource(Part):
     type: str | None = None
 
 
-class Referenced(NamedTuple):
-    """Columns of `cloud_audit_logs` that follow from `resources`."""
-
-    referenced_resource: str | None = None
-    referenced_resource_name: str | None = None
-    referenced_resources: list[str] | None = None
-    referenced_resources_count: int | None = None
-    resource_sub_type_orig: str | None = None
-
-
 _decode = msgspec.json.Decoder(list[Resource]).decode
 
 
@@ -105,14 +95,17 @@ def sub_type(resource_type_orig: str | None) -> str | None:
     return resource_type_orig.rpartition("::")[2].upper() if resource_type_orig else None
 
 
-def referenced(text: Text, name: str, notes: list[str]) -> Referenced:
-    """The assets in the part `name`: the first one's id and short name, all ids, their number."""
-    found = [(r.arn or r.arn_lower or r.arn_prefix, r.type) for r in _resources(text, name, notes)]
-    ids = [arn for arn, _ in found if arn]
-    if not found:
-        return Referenced()
-    first = ids[0] if ids else None
-    return Referenced(first, short_name(first), ids or None, len(found), known(found[0][1]))
+def reference_columns(parts: Sequence[list[Resource]]) -> dict[str, list[Any]]:
+    """Columns of `cloud_audit_logs` about the assets that each part `resources` names."""
+    ids = [[arn for one in part if (arn := one.arn or one.arn_lower or one.arn_prefix)] for part in parts]
+    firsts = [arns[0] if arns else None for arns in ids]
+    return {
+        "referenced_resource": firsts,
+        "referenced_resource_name": list(map(short_name, firsts)),
+        "referenced_resources": [arns or None for arns in ids],
+        "referenced_resources_count": [len(part) or None for part in parts],
+        "resource_sub_type_orig": [part[0].type or None if part else None for part in parts],
+    }
 
 
 def short_name(arn: str | None) -> str | None:
@@ -123,7 +116,8 @@ def short_name(arn: str | None) -> str | None:
     return resource.rpartition("/")[2] or resource.rpartition(":")[2] or resource
 
 
-def _resources(text: Text, name: str, notes: list[str]) -> list[Resource]:
+def read_resources(text: Text, name: str, notes: list[str]) -> list[Resource]:
+    """The assets that the part `name` lists."""
     try:
         return _decode(text)
     except REFUSED:

@@ -7,13 +7,12 @@ aggregated events.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from itertools import compress, repeat
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from transforms.providers.cloudtrail.columns import Distinct, first_known
+from transforms.providers.cloudtrail.columns import Distinct, first_known, mapped, placed, spread
 from transforms.providers.cloudtrail.details import Details, SignIn, read_details, sign_in
 from transforms.providers.cloudtrail.event_facts import EventKey, Way
 from transforms.providers.cloudtrail.issued import (
@@ -25,19 +24,16 @@ from transforms.providers.cloudtrail.issued import (
     issued_key,
 )
 from transforms.providers.cloudtrail.outcome import SUCCESS, Outcome, by_word
+from transforms.providers.cloudtrail.sessions import created_times
 from transforms.providers.cloudtrail.table import Columns, Problems, columns_in
+from transforms.providers.cloudtrail.times import canonical_texts
 from transforms.providers.cloudtrail.unusual import Counted, counted
-from transforms.providers.cloudtrail.user_identity import UserIdentity, known
+from transforms.providers.cloudtrail.user_identity import UserIdentity
+
+_NO_REQUEST, _NO_RESPONSE = Request(), Response()
 
 
-class Named(NamedTuple):
-    """A column of `cloud_audit_logs`."""
-
-    identity_name: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """One of these events."""
 
     row: int
@@ -45,7 +41,7 @@ class Look:
     key: EventKey
     way: Way
     user: UserIdentity
-    time: datetime
+    time: str | None
     details: Details
 
 
@@ -54,14 +50,14 @@ def second_look(
     columns: Columns,
     events: Distinct[EventKey],
     ways: Distinct[Way],
-    users: Distinct[UserIdentity | None],
+    users: Distinct[UserIdentity],
     problems: Problems,
 ) -> None:
     """Fills in and corrects `columns`."""
     rows = sorted(
         {
             *ways.rows_where(lambda way: way.issues or way.is_sign_in),
-            *users.rows_where(lambda user: user is not None and user.type == "IdentityCenterUser"),
+            *users.rows_where(lambda user: user.type == "IdentityCenterUser"),
         }
     )
     looks = _looks(decoded, rows, events, ways, users, problems)
@@ -82,21 +78,23 @@ def _looks(
     rows: Sequence[int],
     events: Distinct[EventKey],
     ways: Distinct[Way],
-    users: Distinct[UserIdentity | None],
+    users: Distinct[UserIdentity],
     problems: Problems,
 ) -> list[Look]:
-    times = decoded["event_time"].take(pa.array(rows, pa.int64())).to_pylist()
-    looks = []
-    for row, text, key, way, user, time in zip(
-        rows, _texts(decoded, rows), events.at(rows), ways.at(rows), users.at(rows), times, strict=True
-    ):
-        notes: list[str] = []
-        looks.append(Look(row, text, key, way, user or UserIdentity(), time, read_details(text, "", notes)))
-        problems.add(row, notes)
-    return looks
+    texts = _texts(decoded, rows)
+    notes: list[list[str]] = [[] for _ in rows]
+    times = canonical_texts(decoded["event_time"].take(pa.array(rows, pa.int64())))
+    details = map(read_details, texts, repeat(""), notes)
+    looks = map(Look, rows, texts, events.at(rows), ways.at(rows), users.at(rows), times, details)
+    found = list(looks)
+    for row, texts_of_row in zip(rows, notes, strict=True):
+        problems.add(row, texts_of_row)
+    return found
 
 
 def _sign_ins(looks: list[Look], columns: Columns, length: int) -> None:
+    if not looks:
+        return
     rows = [look.row for look in looks]
     found = [sign_in(look.key.event_name, look.details, look.text) for look in looks]
     columns.update(columns_in(SignIn, rows, found, length))
@@ -107,25 +105,33 @@ def _sign_ins(looks: list[Look], columns: Columns, length: int) -> None:
 
 def _people(looks: list[Look], columns: Columns, length: int) -> None:
     """The name that a person of Identity Center signed in by stands beside the identity."""
-    named = [(look.row, known(look.details.additional.user_name)) for look in looks]
-    names = columns_in(Named, [row for row, _ in named], [Named(name) for _, name in named], length)
-    columns["identity_name"] = first_known(names["identity_name"], columns["identity_name"])
+    if not looks:
+        return
+    names = [look.details.additional.user_name or None for look in looks]
+    by_row = spread(names, pa.string(), placed([look.row for look in looks], length))
+    columns["identity_name"] = first_known(by_row, columns["identity_name"])
 
 
 def _issued(looks: list[Look], columns: Columns, length: int) -> None:
-    statuses = columns["operation_status"].take(pa.array([look.row for look in looks], pa.int64())).to_pylist()
-    done = [look for look, status in zip(looks, statuses, strict=True) if status == SUCCESS]
+    if not looks:
+        return
+    succeeded = mapped(columns["operation_status"], SUCCESS.__eq__, pa.bool_())
+    is_done = succeeded.take(pa.array([look.row for look in looks], pa.int64())).to_pylist()
+    done = list(compress(looks, is_done))
     columns.update(columns_in(Issued, [look.row for look in done], [_issue(look) for look in done], length))
 
 
 def _issue(look: Look) -> Issued:
     if look.key.event_name in ISSUES_CONSOLE_SESSION:
-        return issued_console_session(look.user, look.time)
-    request = look.details.request_parameters or Request()
-    return issued_key(request, look.details.response_elements or Response(), look.time)
+        (begun,) = created_times([look.user])[1]
+        return issued_console_session(look.user, begun or look.time)
+    request = look.details.request_parameters or _NO_REQUEST
+    return issued_key(request, look.details.response_elements or _NO_RESPONSE, look.time)
 
 
 def _counted(decoded: pa.Table, rows: Sequence[int], columns: Columns, problems: Problems) -> None:
+    if not rows:
+        return
     found = []
     for row, text in zip(rows, _texts(decoded, rows), strict=True):
         notes: list[str] = []

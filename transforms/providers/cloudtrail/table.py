@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from schemas.datasets import EVENTS
-from transforms.providers.cloudtrail.columns import Column, Distinct, placed, spread
+from transforms.providers.cloudtrail.columns import Array, Distinct, Encoded, placed, spread
 
 COMMITTED = ("ingestion_time", "commit_number")
 """Columns that the commit adds."""
@@ -29,7 +29,8 @@ class Problems:
 
     def add(self, row: int, texts: Iterable[str]) -> None:
         """Reasons that hold for one row."""
-        self._by_row.setdefault(row, []).extend(texts)
+        for text in texts:
+            self._by_row.setdefault(row, []).append(text)
 
     def add_distinct(self, texts: Distinct[list[str]]) -> None:
         """Reasons that hold for every row with the value."""
@@ -39,16 +40,19 @@ class Problems:
 
     def column(self, length: int) -> Any:
         """The column `normalize_problems`."""
-        rows = [row for row, texts in self._by_row.items() if texts]
-        return spread([self._by_row[row] for row in rows], TYPES["normalize_problems"], placed(rows, length))
+        texts, rows = list(self._by_row.values()), list(self._by_row)
+        return spread(texts, TYPES["normalize_problems"], placed(rows, length))
+
+
+def spread_all(values: Mapping[str, Sequence[Any]], indices: Array) -> Columns:
+    """Columns whose distinct values are given by name, spread over the rows."""
+    return {name: spread(column, TYPES[name], indices) for name, column in values.items()}
 
 
 def columns_of(kind: type[Any], values: Distinct[Any]) -> Columns:
     """The fields of a NamedTuple `kind`, which are columns of these names."""
     by_field = list(zip(*values.values, strict=True)) or [()] * len(kind._fields)
-    return {
-        name: spread(field, TYPES[name], values.indices) for name, field in zip(kind._fields, by_field, strict=True)
-    }
+    return spread_all(dict(zip(kind._fields, by_field, strict=True)), values.indices)
 
 
 def columns_in(kind: type[Any], rows: Sequence[int], values: Sequence[Any], length: int) -> Columns:
@@ -57,7 +61,7 @@ def columns_in(kind: type[Any], rows: Sequence[int], values: Sequence[Any], leng
 
 
 def read_parts(
-    name: str, column: Column, read: Callable[[bytes, str, list[str]], T], problems: Problems
+    name: str, parts: Encoded, read: Callable[[bytes, str, list[str]], T], problems: Problems
 ) -> Distinct[T]:
     """The distinct texts of the part `name` of records, read; what could not be read in one is a problem."""
     notes: list[list[str]] = []
@@ -66,6 +70,6 @@ def read_parts(
         notes.append([])
         return read(text, name, notes[-1])
 
-    parts = Distinct.read(column, noted)
-    problems.add_distinct(Distinct(notes, parts.indices))
-    return parts
+    found = Distinct.read(parts, noted)
+    problems.add_distinct(Distinct(notes, found.indices))
+    return found

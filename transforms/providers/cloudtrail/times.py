@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.providers.cloudtrail.columns import Array
+from transforms.providers.cloudtrail.columns import Array, Column
 
 MICROS_UTC = pa.timestamp("us", tz="UTC")
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,13 +25,28 @@ _ISO = re.compile(
     r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(?:[.,]([0-9]+))?)?)?"
     r" ?(?:[Zz]|UTC|([+-])([01][0-9]|2[0-3]):?([0-5][0-9])?)?"
 )
-_EXPIRATION = re.compile(r"([A-Z][a-z]{2}) ([0-9]{1,2}), ([0-9]{4}),?\s+([0-9]{1,2}):([0-9]{2}):([0-9]{2})\s*([AP]M)")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_USUAL = "--T::Z"
+"""Every third character of `2023-07-19T21:16:27Z`, from the fifth; the standard library reads this form alike."""
+
+_MONTHS = {
+    name: month
+    for month, name in enumerate(
+        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1
+    )
+}
+_HALVES = {"AM": 0, "PM": 12}
 
 
 def parse_time(text: str | None) -> datetime | None:
     """The time that an ISO 8601 text names; None where it names none. Any year from 1 to 9999."""
-    match = _ISO.fullmatch(text) if text else None
+    if not text:
+        return None
+    if text[4::3] == _USUAL:
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            return None
+    match = _ISO.fullmatch(text)
     if match is None:
         return None
     year, month, day, hour, minute, second, fraction, sign, offset_h, offset_min = match.groups()
@@ -45,20 +61,13 @@ def parse_time(text: str | None) -> datetime | None:
 
 def parse_expiration(text: str | None) -> datetime | None:
     """The `expiration` of a credential in a response: `Aug 1, 2024, 11:45:22 AM` (UTC) or ISO 8601."""
-    match = _EXPIRATION.fullmatch(text) if text else None
-    if match is None:
+    words = text.replace(",", " ").split() if text else []
+    if len(words) != 5 or words[0] not in _MONTHS or words[4] not in _HALVES:
         return parse_time(text)
-    month, day, year, hour, minute, second, half = match.groups()
+    month, day, year, clock, half = words
     try:
-        return datetime(
-            int(year),
-            _MONTHS.index(month) + 1,
-            int(day),
-            int(hour) % 12 + (12 if half == "PM" else 0),
-            int(minute),
-            int(second),
-            tzinfo=UTC,
-        )
+        hour, minute, second = map(int, clock.split(":"))
+        return datetime(int(year), _MONTHS[month], int(day), hour % 12 + _HALVES[half], minute, second, tzinfo=UTC)
     except ValueError:
         return None
 
@@ -68,10 +77,23 @@ def in_range(time: datetime | None) -> datetime | None:
     return time if time is not None and FIRST <= time < END else None
 
 
-def canonical(time: datetime) -> str:
-    """The one ISO text of a time: extended, `Z`, a fraction only where there is one, without trailing zeros."""
-    text = time.replace(tzinfo=None).isoformat()
-    return (text.rstrip("0") if time.microsecond else text) + "Z"
+def canonical(text: str | None, time: datetime | None) -> str | None:
+    """The one text of a time read from `text`: `2023-07-19T21:16:27Z`, with a fraction only if there is one."""
+    if time is None or text is None:
+        return None
+    return text if text[4::3] == _USUAL else _canonical_local(time.replace(tzinfo=None).isoformat(" "))
+
+
+def canonical_texts(times: Column) -> list[str | None]:
+    """The same text for a column of times."""
+    texts: list[Any] = pc.cast(pc.cast(times, pa.timestamp("us")), pa.string()).to_pylist()
+    return [text and _canonical_local(text) for text in texts]
+
+
+def _canonical_local(text: str) -> str:
+    whole, _, fraction = text.partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{whole[:10]}T{whole[11:]}{'.' if fraction else ''}{fraction}Z"
 
 
 def parse_times(texts: Sequence[str | None]) -> Array:

@@ -73,6 +73,9 @@ class InvokedByDelegate(Part):
     account_id: str | None = None
 
 
+_NO_ISSUER, _NO_CONTEXT = SessionIssuer(), SessionContext()
+
+
 class UserIdentity(Part):
     """Who made the request, by which credentials."""
 
@@ -92,12 +95,12 @@ class UserIdentity(Part):
     @property
     def context(self) -> SessionContext:
         """The session's context, empty where there is none."""
-        return self.session_context or SessionContext()
+        return self.session_context or _NO_CONTEXT
 
     @property
     def issuer(self) -> SessionIssuer:
         """The session's issuer, empty where there is none."""
-        return self.context.session_issuer or SessionIssuer()
+        return self.context.session_issuer or _NO_ISSUER
 
     @property
     def session_name(self) -> str | None:
@@ -114,5 +117,8 @@ class UserIdentity(Part):
         parts = (self.arn or "").split(":", 5)[-1].split("/")
         return parts[index] if parts[0] == "assumed-role" and len(parts) > index else ""
 
+
+NOBODY = UserIdentity()
+"""What stands for no `userIdentity`, or one that cannot be read."""
 
 read_user_identity = Reader(UserIdentity).read
