@@ -114,7 +114,8 @@ def _list_bucket(bucket: str, prefix: str, access: Access, selection: Selection)
     delimiter = {} if selection.everything else {"Delimiter": "/"}
     for page in _pages(bucket, prefix, access, delimiter):
         for entry in page.get("Contents", ()):
-            if entry["Size"] and selection.takes_key(entry["Key"]):
+            hidden = entry["Key"].startswith(".") or "/." in entry["Key"]
+            if entry["Size"] and not hidden and selection.takes_key(entry["Key"]):
                 yield ObjectRef(bucket, entry["Key"], etag=entry["ETag"].strip('"'), size=entry["Size"])
         for folder in page.get("CommonPrefixes", ()):
             if selection.enters(folder["Prefix"]):
