@@ -6,6 +6,7 @@ EventBridge "Object Created" events, and CloudTrail's own notice. Only S3's own 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,10 @@ from transforms.stores.sources import Source
 Settled = tuple[ObjectRef, Outcome, str]
 _NOTHING = ObjectRef(bucket="", key="")
 _MAX_ENVELOPES = 3
+# Nothing else may name a bucket: not `schemas.values.LOCAL`, by which a message would read our own disk.
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+# What CloudTrail sends to a topic when a trail is pointed at it.
+_VALIDATION = "CloudTrail validation message."
 
 
 class Unreadable(Exception):
@@ -82,6 +87,8 @@ def _announced(body: str) -> Iterator[ObjectRef | str | Unreadable]:
 
 def _open_envelopes(body: str) -> dict[str, Any]:
     for _ in range(_MAX_ENVELOPES):
+        if body.strip() == _VALIDATION:
+            return {"Event": "CloudTrail validation message"}
         try:
             notice = msgspec.json.decode(body)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
@@ -127,7 +134,7 @@ def _of_s3_record(record: Any) -> ObjectRef | str:
     entity = _member(record, "s3")
     thing = _member(entity, "object")
     return ObjectRef(
-        bucket=_text(_member(_member(entity, "bucket"), "name"), "bucket name"),
+        bucket=_bucket(_member(_member(entity, "bucket"), "name")),
         key=unquote_plus(_text(_member(thing, "key"), "object key")),
         version_id=_optional_text(thing.get("versionId")),
         etag=_optional_text(thing.get("eTag")),
@@ -142,7 +149,7 @@ def _of_eventbridge(event: Any) -> ObjectRef | str:
     detail = _member(event, "detail")
     thing = _member(detail, "object")
     return ObjectRef(
-        bucket=_text(_member(_member(detail, "bucket"), "name"), "bucket name"),
+        bucket=_bucket(_member(_member(detail, "bucket"), "name")),
         key=_text(_member(thing, "key"), "object key"),
         version_id=_optional_text(thing.get("version-id")),
         etag=_optional_text(thing.get("etag")),
@@ -150,9 +157,11 @@ def _of_eventbridge(event: Any) -> ObjectRef | str:
     )
 
 
-def _of_cloudtrail_notice(notice: dict[str, Any]) -> Iterator[ObjectRef | Unreadable]:
-    bucket = _text(notice["s3Bucket"], "s3Bucket")
+def _of_cloudtrail_notice(notice: dict[str, Any]) -> Iterator[ObjectRef | str | Unreadable]:
+    bucket = _bucket(notice["s3Bucket"])
     keys = notice["s3ObjectKey"]
+    if keys == []:
+        yield "no object announced: an empty list of keys"
     for key in [keys] if isinstance(keys, str) else keys if isinstance(keys, list) else [None]:
         if isinstance(key, str) and key:
             yield ObjectRef(bucket=bucket, key=key)
@@ -170,6 +179,13 @@ def _text(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise Unreadable(f"{name} is no text")
     return value
+
+
+def _bucket(value: Any) -> str:
+    name = _text(value, "bucket name")
+    if not _BUCKET.fullmatch(name):
+        raise Unreadable(f"no bucket can be named {name[:60]!r}")
+    return name
 
 
 def _optional_text(value: Any) -> str | None:
