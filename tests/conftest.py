@@ -1,0 +1,50 @@
+"""Its folder is on the path of every test, so that `from support import ...` works anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from support.world import World, world
+
+from pipeline.demo.emulator import Emulator, emulator
+
+# Runs share cores with others: no deadline by the clock, and no examples kept in the checkout.
+settings.register_profile(
+    "trailweave", deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("trailweave")
+
+
+@pytest.fixture(scope="session")
+def running_emulator() -> Iterator[Emulator]:
+    """One emulated AWS for the whole session; each test makes its own bucket and queue in it."""
+    with emulator() as started:
+        yield started
+
+
+@pytest.fixture
+def make_world(running_emulator: Emulator, tmp_path: Path) -> Iterator[Callable[..., World]]:
+    """Make worlds: `make_world(proxied=True, visibility_timeout_s=2, max_receives=3)`."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> World:
+            return stack.enter_context(world(running_emulator, tmp_path, **options))
+
+        yield make
+
+
+@pytest.fixture
+def aws(make_world: Callable[..., World]) -> World:
+    """A world without faults."""
+    return make_world()
+
+
+@pytest.fixture
+def faulty(make_world: Callable[..., World]) -> World:
+    """A world whose product side goes through a fault proxy."""
+    return make_world(proxied=True)
