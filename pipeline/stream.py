@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineState
 
 from pipeline.graph import Plan, ingest_forever
 from pipeline.ingest import stopping
@@ -30,9 +31,9 @@ def ingest_on_engine(plan: Plan, max_wait_s: float, beam_flags: Sequence[str], p
     ingest_forever(pipeline, plan, BatchMessages(BATCH_KEYS, BATCH_MESSAGES, min(max_wait_s, 10.0)), pollers)
     with stopping():
         result = pipeline.run()
-        while not result.is_in_terminal_state() and not STOP.is_set():
+        while not PipelineState.is_terminal(result.state) and not STOP.is_set():
             time.sleep(_LOOK_S)
         counts = counted(result)
-        if not result.is_in_terminal_state():
+        if not PipelineState.is_terminal(result.state):
             result.cancel()
     return Summary(counts, time.monotonic() - started)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.iobase import RestrictionTracker
+from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.core import RestrictionProvider
@@ -175,6 +175,9 @@ class PollTracker(RestrictionTracker):
         if self._open:
             raise ValueError("the poller stopped without a checkpoint")
         return True
+
+    def current_progress(self) -> RestrictionProgress:
+        return RestrictionProgress(completed=0, remaining=1)
 
     def is_bounded(self) -> bool:
         return False
