@@ -34,7 +34,8 @@ _VIEWS = (
 _MEMORY_LIMIT = "1GB"
 _ROWS_AT_A_TIME = 10_000
 _UNREADABLE = re.compile(
-    r"^(IO|HTTP) Error|Failed to read file|No magic bytes|reading the stream registered|too small to be a Parquet file|No files found that match"
+    r"^(IO|HTTP) Error|Failed to read file|No magic bytes|too small to be a Parquet file"
+    r"|reading the stream registered"
 )
 _UNKNOWN_TABLE = re.compile(r"Table with name (?P<name>\S+) does not exist")
 _UNKNOWN_COLUMN = re.compile(r'column "(?P<name>[^"]+)" not found|have a column named "(?P<other>[^"]+)"')

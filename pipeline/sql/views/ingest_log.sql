@@ -1,0 +1,3 @@
+-- One row per object and attempt that ended in an outcome.
+CREATE OR REPLACE VIEW ingest_log AS
+FROM tree.ingest_log;
