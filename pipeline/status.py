@@ -16,17 +16,26 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import query, sql
-from pipeline.rows import shown
-from pipeline.sql.tree import SETTINGS, open_tree
-from schemas.errors import ConfigError
+from pipeline.rows import UNKNOWN_WIDTH, shown
+from pipeline.sql.tree import open_tree
 from transforms.stores.files import LocalStore, Output, Store
+from transforms.stores.settings import Settings, read_settings
 
 _T = TypeVar("_T")
 
-# Counting rows opens the footer of every file: under two seconds on a local disk, one request each on S3.
+# Counting rows opens the footer of every file: about a second for this many on a local disk, a request each on S3.
 _COUNTED_LOCAL_FILES = 2_000
 _COUNTED_REMOTE_FILES = 200
 _SHOWN = 15
+_COLUMNS = {
+    "objects": "objects",
+    "records": "records",
+    "written": "written",
+    "dup.": "duplicates",
+    "dead": "dead_letters",
+    "defer.": "deferred",
+    "rows": "raw_rows",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +146,7 @@ class Status:
 def status(output: Output) -> Status:
     """Read the state of the root. ConfigError when it holds no trailweave data, AccessError when out of reach."""
     store = open_tree(output)
-    normalize = _normalizes(store)
+    normalize = (read_settings(store) or Settings()).normalize
     with query.connect(output) as connection:
         files = {row["dataset"]: row["files"] for row in _ask(connection, "files")}
         last = _ask(connection, "last")[0]
@@ -156,17 +165,6 @@ def status(output: Output) -> Status:
             files=files,
             partitions=_partitions(connection, counted=_countable(store, files)),
         )
-
-
-def _normalizes(store: Store) -> bool:
-    content = store.read(SETTINGS)
-    if content is None:
-        return True
-    try:
-        settings: Mapping[str, Any] = msgspec.json.decode(content, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{store.describe(SETTINGS)} is no JSON object: {error}") from error
-    return bool(settings.get("normalize", True))
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, name: str) -> list[dict[str, Any]]:
@@ -197,7 +195,7 @@ def render(status: Status, console: Console, now: datetime | None = None) -> Non
     console.print(_summary(status, now))
     for title, table in (
         ("Dead letters that still stand", _dead_letters(status)),
-        ("Accounts and days, by object key; rows by event", _days(status)),
+        ("Accounts and days, by object key; rows by event", _days(status, console.width)),
     ):
         if table.row_count:
             console.print(Text(f"\n{title}", style="bold"))
@@ -267,7 +265,8 @@ def _incomplete(status: Status) -> Text:
 
 
 def _dead_letters(status: Status) -> Table:
-    table = Table("stage", "scope", "count", "reason", box=SIMPLE_HEAD, show_edge=False)
+    table = Table("stage", "scope", "count", "reason", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.columns[2].justify = "right"
     for group in status.dead_letters[:_SHOWN]:
         table.add_row(
             Text(shown(group.stage)), Text(shown(group.scope)), Text(f"{group.count:,}"), Text(shown(group.reason))
@@ -275,22 +274,27 @@ def _dead_letters(status: Status) -> Table:
     return table
 
 
-def _days(status: Status) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    columns = ("day", "account", "objects", "records", "written", "dup.", "dead", "defer.", "rows")
+def _days(status: Status, width: int) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("day", no_wrap=True)
+    table.add_column("account", no_wrap=True)
+    columns = (
+        _COLUMNS if width >= UNKNOWN_WIDTH else {name: _COLUMNS[name] for name in ("objects", "written", "dead")}
+    )
     for name in columns:
-        table.add_column(name, justify="left" if name in ("day", "account") else "right", overflow="fold")
+        table.add_column(name, justify="right", overflow="fold")
     for row in status.partitions[-_SHOWN:]:
-        numbers = (row.objects, row.records, row.written, row.duplicates, row.dead_letters, row.deferred)
-        rows = "" if row.raw_rows is None else f"{row.raw_rows:,}"
-        table.add_row(Text(shown(row.day)), Text(shown(row.account_id)), *(f"{n:,}" for n in numbers), rows)
+        numbers = (getattr(row, field) for field in columns.values())
+        table.add_row(
+            Text(shown(row.day)), Text(shown(row.account_id)), *("" if n is None else f"{n:,}" for n in numbers)
+        )
     return table
 
 
 def _moment(time: datetime | None, now: datetime) -> str:
     if time is None:
         return "none"
-    return f"{shown(time)} ({_duration((now - time).total_seconds())} ago)"
+    return f"{shown(time.replace(microsecond=0))} ({_duration((now - time).total_seconds())} ago)"
 
 
 def _spread(p50: float | None, p95: float | None, longest: float | None) -> str:

@@ -13,7 +13,7 @@ import pytest
 from pipeline.rows import FORMS, TABLE_ROWS, print_rows, shown
 from schemas.errors import ConfigError
 
-HOSTILE = "\x1b[2J[red]x[/red]\u202egnp\u009b31m\r\nsecond,\"line\" :smile: \x00"
+HOSTILE = '\x1b[2J[red]x[/red]\u202egnp\u009b31m\r\nsecond,"line" :smile: \x00'
 
 
 class Terminal(io.StringIO):

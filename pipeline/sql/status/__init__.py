@@ -1,0 +1,1 @@
+"""What `trailweave status` asks of the tree."""

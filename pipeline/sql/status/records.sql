@@ -1,0 +1,7 @@
+SELECT
+    coalesce(sum(records), 0)::BIGINT AS received,
+    coalesce(sum(written), 0)::BIGINT AS written,
+    coalesce(sum(duplicates), 0)::BIGINT AS duplicates,
+    coalesce(sum(expired), 0)::BIGINT AS expired,
+    coalesce(sum(dead_letters), 0)::BIGINT AS dead_letters
+FROM objects
