@@ -29,6 +29,14 @@ _TRANSIENT = re.compile(
     r"Throttl|SlowDown|TooManyRequests|RequestLimit|InternalError|InternalFailure|ServiceUnavailable|RequestTimeout"
     r"|ConditionalRequestConflict|OperationAborted|ExpiredToken|RequestExpired|^5\d\d$|^409$"
 )
+# What helps, where it is not a permission.
+_REMEDIES = {
+    "NoSuchBucket": "there is no such bucket: check its name, the region, and AWS_ENDPOINT_URL",
+    "InvalidObjectState": "it is archived: restore it, and its message is read at the next delivery",
+    "InvalidAccessKeyId": "the access key is unknown or disabled: enable or renew it",
+    "InvalidClientTokenId": "the access key is unknown or disabled: enable or renew it",
+    "SignatureDoesNotMatch": "the secret does not belong to the access key: renew both",
+}
 _ARN_IN_TEXT = re.compile(r"arn:aws[\w-]*:[^\s\"']+")
 
 
@@ -242,7 +250,5 @@ def _denied_object(code: str, message: str, action: str, resource: str, access: 
 
 
 def _denial(code: str, action: str, resource: str, access: Access) -> str:
-    return (
-        f"{action} on {resource} was refused to {principal(access)} ({code});"
-        f" allow {action} in the identity policy and in the resource's own policy"
-    )
+    allow = f"allow {action} in the identity policy and in the resource's own policy"
+    return f"{action} on {resource} was refused to {principal(access)} ({code}); {_REMEDIES.get(code, allow)}"

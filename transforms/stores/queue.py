@@ -17,6 +17,8 @@ from transforms.stores.sources import Source
 
 _TRIES = 4
 _FIRST_PAUSE_S = 0.2
+# A queue made with less would have its messages back before any work is done.
+_LEAST_VISIBILITY_S = 10
 _SENDERS_FAULTS_THAT_MEAN_GONE = ("ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight")
 
 
@@ -42,7 +44,8 @@ def traits(source: Source) -> QueueTraits:
     redrive = json.loads(found.get("RedrivePolicy", "{}"))
     default = QueueTraits()
     return QueueTraits(
-        visibility_s=source.visibility_s or int(found.get("VisibilityTimeout", default.visibility_s)),
+        visibility_s=source.visibility_s
+        or max(_LEAST_VISIBILITY_S, int(found.get("VisibilityTimeout", default.visibility_s))),
         max_receives=source.max_receives or int(redrive.get("maxReceiveCount", default.max_receives)),
     )
 
