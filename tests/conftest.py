@@ -48,3 +48,13 @@ def aws(make_world: Callable[..., World]) -> World:
 def faulty(make_world: Callable[..., World]) -> World:
     """A world whose product side goes through a fault proxy."""
     return make_world(proxied=True)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 and the product try again without waiting, and messages may be hidden for a second or two only."""
+    monkeypatch.setattr("transforms.fetch_objects._MARGIN_S", 0.2)
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    monkeypatch.setattr("transforms.stores.queue._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("pipeline.ingest._FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr("pipeline.ingest._LONGEST_PAUSE_S", 0.1)

@@ -252,23 +252,8 @@ def test_the_region_in_a_notification_does_not_matter() -> None:
 
 MEMBERS = st.sampled_from(
     [
-        "Records",
-        "Message",
-        "TopicArn",
-        "Type",
-        "Event",
-        "eventName",
-        "s3",
-        "bucket",
-        "name",
-        "object",
-        "key",
-        "versionId",
-        "size",
-        "detail",
-        "detail-type",
-        "s3Bucket",
-        "s3ObjectKey",
+        *("Records", "Message", "TopicArn", "Type", "Event", "eventName", "s3", "bucket", "name", "object", "key"),
+        *("versionId", "size", "detail", "detail-type", "s3Bucket", "s3ObjectKey"),
     ]
 )
 JSON = st.recursive(
