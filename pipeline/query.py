@@ -84,18 +84,19 @@ def views_sql(root: str) -> str:
 
 
 def run(
-    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, str] | None = None
+    connection: duckdb.DuckDBPyConnection, asked: str | NamedQuery, parameters: Mapping[str, str] | None = None
 ) -> pa.RecordBatchReader:
     """The rows that one query answers with, as a stream; it ends when the connection runs another query.
 
-    `parameters` are values for the query's `$name`s. Only queries are run: nothing that writes, here or to a file.
-    Raises ConfigError for SQL that cannot be run, saying what exists where a name is unknown, and StoreError for
-    files that cannot be read, either now or while the stream is read.
+    `parameters` are values for the query's `$name`s; a named query has defaults for its own. Only queries are run:
+    nothing that writes, here or to a file. Raises ConfigError for SQL that cannot be run, saying what exists where a
+    name is unknown, and StoreError for files that cannot be read, either now or while the stream is read.
     """
+    given = parameters or {}
+    sql, given = (asked.sql, asked.values(given)) if isinstance(asked, NamedQuery) else (asked, given)
     try:
-        values = _values(_only_query(connection, sql), parameters or {})
-        relation_ = connection.sql(sql, params=values or None)
-        reader = relation_.to_arrow_reader(_ROWS_AT_A_TIME)
+        values = _values(_only_query(connection, sql), given)
+        reader = connection.sql(sql, params=values or None).to_arrow_reader(_ROWS_AT_A_TIME)
     except duckdb.Error as error:
         raise _explained(error, connection, sql) from error
     return pa.RecordBatchReader.from_batches(reader.schema, _batches(reader, connection, sql))

@@ -27,7 +27,7 @@ FORMS: tuple[Form, ...] = get_args(Form)
 TABLE_ROWS = 1_000
 UNKNOWN_WIDTH = 80
 
-_NARROWEST_COLUMN = 10
+_NARROWEST_COLUMN = 8
 # What moves a terminal's cursor, hides text or turns its direction: C0 and C1 controls, and Unicode's own.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _UNSAFE_IN_JSON = re.compile(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -161,18 +161,25 @@ def _csv_text(value: Any) -> str:
 
 def _print_table(names: list[str], types: list[pa.DataType], cells: Iterator[Row], console: Console) -> int:
     rows = list(islice(cells, TABLE_ROWS))
-    if len(names) * (_NARROWEST_COLUMN + 2) > console.width:
+    narrowest = [_narrowest(type_, [row[place] for row in rows]) for place, type_ in enumerate(types)]
+    if sum(narrowest) + 3 * (len(names) - 1) > console.width:
         _print_records(names, rows, console)
     else:
-        console.print(_table(names, types, rows))
+        console.print(_table(names, types, narrowest, rows))
     return len(rows) + sum(1 for _ in cells)
 
 
-def _table(names: list[str], types: list[pa.DataType], rows: list[Row]) -> Table:
+def _narrowest(type_: pa.DataType, values: list[Any]) -> int:
+    """How narrow a column can be and still be read: times are not folded."""
+    longest = max((len(shown(value)) for value in values if value is not None), default=0)
+    return longest if pa.types.is_temporal(type_) else min(longest, _NARROWEST_COLUMN)
+
+
+def _table(names: list[str], types: list[pa.DataType], narrowest: list[int], rows: list[Row]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name, type_ in zip(names, types, strict=True):
+    for name, type_, least in zip(names, types, narrowest, strict=True):
         number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
-        table.add_column(Text(shown(name)), justify="right" if number else "left", overflow="fold")
+        table.add_column(Text(shown(name)), justify="right" if number else "left", overflow="fold", min_width=least)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     return table

@@ -55,13 +55,16 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records of those objects. `written` were new at one of the object's attempts, `duplicates` at none."""
+    """Records of those objects: `received` is the sum of the others.
+
+    `written` were new at one of the object's attempts, `duplicates` at none; `bad` are dead letters.
+    """
 
     received: int
     written: int
     duplicates: int
     expired: int
-    dead_letters: int
+    bad: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +227,7 @@ def _summary(status: Status, now: datetime) -> Table:
             written=records.written,
             duplicates=records.duplicates,
             expired=records.expired,
-            dead_letters=records.dead_letters,
+            bad=records.bad,
         ),
         "Read": Text(f"{_size(objects.compressed_bytes)} stored, {_size(objects.decompressed_bytes)} as text"),
         "Files": Text(", ".join(f"{shown(name)} {count:,}" for name, count in status.files.items()) or "none"),
@@ -246,7 +249,7 @@ def _counts(total: int, **parts: int) -> Text:
     """The total and what it falls into; zeros are left out, and what needs a look is coloured."""
     text = Text(f"{total:,}")
     for number, (name, count) in enumerate((name, count) for name, count in parts.items() if count):
-        trouble = {"dead_letter": "red", "dead_letters": "red", "deferred": "yellow"}.get(name, "")
+        trouble = {"dead_letter": "red", "bad": "red", "deferred": "yellow"}.get(name, "")
         text.append(" = " if number == 0 else " + ").append(f"{count:,} {name.replace('_', ' ')}", style=trouble)
     return text
 

@@ -13,7 +13,7 @@ SELECT
     target.account_id AS to_account,
     coalesce(own.identity_name, own.identity_uuid, target.identity_name, target.identity_uuid) AS identity,
     coalesce(own.caller_ip, target.caller_ip, target.caller_ip_orig) AS source,
-    target.operation_status,
+    target.operation_status AS outcome,
     coalesce(target.issued_arn, target.referenced_resource) AS role
 FROM taken AS target
 LEFT JOIN taken AS own

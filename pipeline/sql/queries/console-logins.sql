@@ -7,7 +7,7 @@ SELECT
     identity_type,
     coalesce(identity_name, identity_uuid) AS identity,
     caller_ip,
-    operation_status,
+    operation_status AS outcome,
     sign_in_mfa_used AS mfa_used,
     user_agent
 FROM cloud_audit_logs

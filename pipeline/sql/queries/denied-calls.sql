@@ -5,7 +5,7 @@ SELECT
     account_id,
     identity_type,
     coalesce(identity_name, identity_uuid) AS identity,
-    operation_name_orig,
+    operation_name_orig AS operation,
     count(*) AS denied,
     count(DISTINCT caller_ip) AS addresses,
     min(_time) AS first_seen,
@@ -14,4 +14,4 @@ FROM cloud_audit_logs
 WHERE day BETWEEN $since::DATE AND $until::DATE
     AND error_class = 'DENIED'
 GROUP BY ALL
-ORDER BY denied DESC, account_id, identity, operation_name_orig
+ORDER BY denied DESC, account_id, identity, operation

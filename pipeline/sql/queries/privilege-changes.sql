@@ -7,9 +7,9 @@ SELECT
     account_id,
     coalesce(identity_name, identity_uuid) AS identity,
     caller_ip,
-    operation_name_orig,
-    operation_status,
-    referenced_resource
+    operation_name_orig AS operation,
+    operation_status AS outcome,
+    referenced_resource AS resource
 FROM cloud_audit_logs
 WHERE day BETWEEN $since::DATE AND $until::DATE
     AND operation_name_orig IN (

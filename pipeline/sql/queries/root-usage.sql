@@ -4,11 +4,11 @@
 SELECT
     _time,
     account_id,
-    operation_name_orig,
-    operation_status,
+    operation_name_orig AS operation,
+    operation_status AS outcome,
     caller_ip,
     user_agent,
-    referenced_resource
+    referenced_resource AS resource
 FROM cloud_audit_logs
 WHERE day BETWEEN $since::DATE AND $until::DATE
     AND identity_sub_type = 'ROOT'

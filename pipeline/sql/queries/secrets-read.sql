@@ -6,8 +6,8 @@ SELECT
     coalesce(identity_name, identity_uuid) AS identity,
     access_key_id,
     coalesce(caller_ip, caller_ip_orig) AS source,
-    operation_name_orig,
-    operation_status,
+    operation_name_orig AS operation,
+    operation_status AS outcome,
     count(*) AS calls,
     count(DISTINCT referenced_resource) AS resources,
     min(_time) AS first_seen,
@@ -19,4 +19,4 @@ WHERE day BETWEEN $since::DATE AND $until::DATE
         'GetPasswordData', 'GetRandomPassword', 'GetAuthorizationToken'
     )
 GROUP BY ALL
-ORDER BY calls DESC, account_id, identity, access_key_id, source, operation_name_orig, operation_status
+ORDER BY calls DESC, account_id, identity, access_key_id, source, operation, outcome

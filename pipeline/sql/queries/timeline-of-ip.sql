@@ -6,12 +6,12 @@ SELECT
     _time,
     account_id,
     region,
-    operation_name_orig,
-    operation_status,
+    operation_name_orig AS operation,
+    operation_status AS outcome,
     coalesce(identity_name, identity_uuid) AS identity,
     access_key_id,
     user_agent,
-    referenced_resource,
+    referenced_resource AS resource,
     event_id
 FROM cloud_audit_logs
 WHERE day BETWEEN $since::DATE AND $until::DATE

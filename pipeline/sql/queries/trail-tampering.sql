@@ -6,12 +6,12 @@ SELECT
     _time,
     account_id,
     region,
-    operation_name_orig,
-    operation_status,
+    operation_name_orig AS operation,
+    operation_status AS outcome,
     coalesce(identity_name, identity_uuid) AS identity,
     access_key_id,
     coalesce(caller_ip, caller_ip_orig) AS source,
-    referenced_resource
+    referenced_resource AS resource
 FROM cloud_audit_logs
 WHERE day BETWEEN $since::DATE AND $until::DATE
     AND operation_name_orig IN (

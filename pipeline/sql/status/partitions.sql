@@ -9,4 +9,5 @@ SELECT
     sum(dead_letters)::BIGINT AS dead_letters,
     count(*) FILTER (outcome = 'deferred') AS deferred
 FROM objects
+WHERE object_bucket <> ''
 GROUP BY 1, 2

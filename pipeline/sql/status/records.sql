@@ -3,5 +3,5 @@ SELECT
     coalesce(sum(written), 0)::BIGINT AS written,
     coalesce(sum(duplicates), 0)::BIGINT AS duplicates,
     coalesce(sum(expired), 0)::BIGINT AS expired,
-    coalesce(sum(dead_letters), 0)::BIGINT AS dead_letters
+    coalesce(sum(bad_records), 0)::BIGINT AS bad
 FROM objects

@@ -95,7 +95,7 @@ def test_the_counts_of_a_story(tree: Tree) -> None:
         compressed_bytes=1500,
         decompressed_bytes=12_000_000,
     )
-    assert found.records == Records(received=15, written=12, duplicates=2, expired=0, dead_letters=2)
+    assert found.records == Records(received=15, written=12, duplicates=2, expired=0, bad=1)
     assert found.files == {"aws_s3_raw": 3, "cloud_audit_logs": 3, "ingest_log": 3}
     assert (found.last_event, found.last_ingest) == (at("11:59:00"), at("14:00:00"))
     assert found.last_error == LastError(
@@ -108,7 +108,6 @@ def test_the_counts_of_a_story(tree: Tree) -> None:
     assert found.partitions == (
         PartitionStatus(ACCOUNT, DAY, 2, 15, 12, 2, 0, 1, 0, raw_rows=14, event_rows=14),
         PartitionStatus(OTHER, DAY, 2, 0, 0, 0, 0, 1, 1, raw_rows=0, event_rows=0),
-        PartitionStatus("unknown", "unknown", 1, raw_rows=0, event_rows=0),
     )
 
 
@@ -186,7 +185,7 @@ def test_the_page(tree: Tree, width: int) -> None:
     flat = " ".join(text.split())
     for expected in (
         "4 = 2 done + 1 deferred + 1 dead letter",
-        "15 = 12 written + 2 duplicates + 2 dead letters",
+        "15 = 12 written + 2 duplicates + 1 bad",
         "1.5 kB stored, 12.0 MB as text",
         "2026-01-31T14:00:00Z (3.0 min ago)",
         "p50 15.0 s, p95 19.5 s, max 20.0 s",
