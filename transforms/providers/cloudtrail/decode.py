@@ -148,7 +148,8 @@ def _times(records: list[Record], raws: Sequence[RawRecord], problems: Texts) ->
 def _time_problem(is_usable: bool | None, text: str | None, raw: RawRecord) -> str:
     if is_usable is False:
         return f"eventTime is out of range: years {FIRST.year} to {END.year - 1} can be stored"
-    return "eventTime is not a readable time" if text else f"eventTime is {instead('eventTime', raw)}"
+    kind = instead("eventTime", raw)
+    return "eventTime is not a readable time" if text and kind == "a string" else f"eventTime is {kind}"
 
 
 def _accounts(records: list[Record]) -> Array:

@@ -8,7 +8,7 @@ import msgspec
 
 from transforms.providers.cloudtrail.identity import Who
 from transforms.providers.cloudtrail.issued import ISSUES_CONSOLE_SESSION, ISSUES_KEY
-from transforms.providers.cloudtrail.ocsf import ocsf
+from transforms.providers.cloudtrail.ocsf import OF_COUNTS, ocsf
 from transforms.providers.cloudtrail.operations import operation
 from transforms.providers.cloudtrail.outcome import SUCCESS, Outcome, by_code
 from transforms.providers.cloudtrail.resources import resource_type
@@ -92,22 +92,22 @@ def facts(key: EventKey) -> EventFacts:
         resource_type=resource_type(key.event_source, noun),
         resource_type_orig=known(key.event_source),
         resource_sub_type=noun,
-        **ocsf(key.event_source, key.event_name, verb)._asdict(),
+        **(OF_COUNTS if is_count(key) else ocsf(key.event_source, key.event_name, verb))._asdict(),
     )
 
 
 def way(key: EventKey) -> Way:
     """What the rest of the row needs to know of a key."""
-    is_count = key.event_category in ("Insight", "Aggregated") or key.event_type == "AwsCloudTrailInsight"
+    counts = is_count(key)
     is_service_event = key.event_type == "AwsServiceEvent"
     name = key.event_name or ""
     return Way(
         by_code=by_code(key.error_code) if key.error_code else None,
-        otherwise=Outcome(None if is_count else SUCCESS),
-        identity=_nobody(is_count, is_service_event),
+        otherwise=Outcome(None if counts else SUCCESS),
+        identity=_nobody(counts, is_service_event),
         issues=name in ISSUES_KEY or name in ISSUES_CONSOLE_SESSION,
         is_sign_in=key.event_type == "AwsConsoleSignIn" or key.event_source in _SIGN_IN_SOURCES,
-        is_count=is_count,
+        is_count=counts,
         problems=[
             f"{name} is neither true nor false"
             for name, value in (("readOnly", key.read_only), ("managementEvent", key.management_event))
@@ -116,8 +116,13 @@ def way(key: EventKey) -> Way:
     )
 
 
-def _nobody(is_count: bool, is_service_event: bool) -> Who:
+def is_count(key: EventKey) -> bool:
+    """Whether the event tells of many calls instead of one."""
+    return key.event_category in ("Insight", "Aggregated") or key.event_type == "AwsCloudTrailInsight"
+
+
+def _nobody(counts: bool, is_service_event: bool) -> Who:
     """Who acted in an event without a `userIdentity` that says so."""
     if is_service_event:
         return Who("SERVICE", "AWS")
-    return Who(None if is_count else "UNKNOWN")
+    return Who(None if counts else "UNKNOWN")

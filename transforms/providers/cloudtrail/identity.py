@@ -51,12 +51,18 @@ def _by_key(user: UserIdentity) -> tuple[str | None, str | None, str | None, str
     return None, key, "ACCESS_KEY", "LONG_TERM" if key.startswith("AKIA") else "TEMPORARY"
 
 
+def _tail(arn: str | None) -> str | None:
+    """The name at the end of an ARN, after its path."""
+    _, slash, name = (arn or "").rpartition("/")
+    return name if slash and name else None
+
+
 def _root(user: UserIdentity) -> Who:
     return Who("USER", "ROOT", user.user_name or "root", known(user.account_id), *_by_key(user))
 
 
 def _iam_user(user: UserIdentity) -> Who:
-    return Who("USER", "IAM", known(user.user_name), known(user.principal_id), *_by_key(user))
+    return Who("USER", "IAM", user.user_name or _tail(user.arn), known(user.principal_id), *_by_key(user))
 
 
 def _assumed_role(user: UserIdentity) -> Who:
@@ -72,7 +78,7 @@ def _federated(user: UserIdentity) -> Who:
     return Who(
         "USER",
         "FEDERATED",
-        known((user.arn or "").rpartition("/")[2]),
+        _tail(user.arn),
         known(user.principal_id),
         known(issuer.user_name),
         known(issuer.principal_id),
@@ -112,7 +118,7 @@ def _service(user: UserIdentity) -> Who:
 
 def _plain(identity_type: str) -> Callable[[UserIdentity], Who]:
     def rule(user: UserIdentity) -> Who:
-        name = user.user_name or user.invoked_by or (user.arn or "").rpartition("/")[2] or user.principal_id
+        name = user.user_name or user.invoked_by or _tail(user.arn) or user.principal_id
         return Who(identity_type, None, known(name), known(user.principal_id or user.account_id))
 
     return rule

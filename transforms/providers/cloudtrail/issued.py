@@ -98,15 +98,18 @@ class Issued(NamedTuple):
     issued_session_tags: list[str] | None = None
 
 
+_NAMED_BY_KEY = ("GetSessionToken", "AssumeRoot")
+"""Operations that begin a session of a user, which has the name of its key."""
+
 _NO_CREDENTIALS, _NO_ROLE, _NO_USER = Credentials(), AssumedRoleUser(), FederatedUser()
 
 
-def issued_key(request: Request, response: Response, since: str | None) -> Issued:
+def issued_key(event_name: str | None, request: Request, response: Response, since: str | None) -> Issued:
     """The key that a response names; `since` is the event's time (canonical), and the new session's creation date."""
     if response.access_key:
         key = known(response.access_key.access_key_id)
         return Issued(key, issued_session_id=key, issued_user_name=known(response.access_key.user_name))
-    return _temporary(request, response, since)
+    return _temporary(event_name in _NAMED_BY_KEY, request, response, since)
 
 
 def issued_console_session(user: UserIdentity, since: str | None) -> Issued:
@@ -118,14 +121,14 @@ def issued_console_session(user: UserIdentity, since: str | None) -> Issued:
     )
 
 
-def _temporary(request: Request, response: Response, since: str | None) -> Issued:
+def _temporary(is_named_by_key: bool, request: Request, response: Response, since: str | None) -> Issued:
     credentials = response.credentials or _NO_CREDENTIALS
     role, federated = response.assumed_role_user or _NO_ROLE, response.federated_user or _NO_USER
     key = known(credentials.access_key_id)
     principal = known(role.assumed_role_id or federated.federated_user_id)
     if key is None and principal is None:
         return Issued()
-    begun = f"{principal}@{since}" if principal and since else key
+    begun = f"{principal}@{since}" if principal and since else key if is_named_by_key else None
     return Issued(
         key,
         principal,

@@ -90,10 +90,14 @@ def ocsf(event_source: str | None, event_name: str | None, verb: str) -> Ocsf:
     return _typed(API_ACTIVITY, _ACTIVITIES.get(verb, OTHER))
 
 
+def _typed(class_uid: int, activity_id: int) -> Ocsf:
+    return Ocsf(class_uid, activity_id, class_uid * 100 + activity_id)
+
+
+OF_COUNTS = _typed(API_ACTIVITY, OTHER)
+"""Of events that tell of many calls: none of them is a logon or an account change itself."""
+
+
 def status_id(operation_status: str | None) -> int:
     """Success 1, Failure 2; Unknown 0 for what has no outcome."""
     return _STATUS_IDS.get(operation_status or "", 0)
-
-
-def _typed(class_uid: int, activity_id: int) -> Ocsf:
-    return Ocsf(class_uid, activity_id, class_uid * 100 + activity_id)

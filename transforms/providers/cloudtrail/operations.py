@@ -28,7 +28,7 @@ _VERBS: dict[str, str] = {
     word: verb
     for verb, words in {
         CREATE: """Create Allocate Bundle Clone Copy Import Issue Launch Provision Purchase Register Request Reserve
-            Run Upload Generate Instantiate Install Define Open Reimport Claim Invite Insert Derive""",
+            Run Upload Instantiate Install Define Open Reimport Claim Invite Insert Derive""",
         READ: """Get Describe Head Read Lookup Search Query Scan Select Check Download Preview Retrieve View Count
             Estimate Discover Resolve Compare Contains Is Evaluate Validate Verify Test Simulate Calculate Decode
             Decrypt Receive Poll Sample Filter Introspect Export Detect Analyze Recognize Translate Predict Infer
@@ -39,17 +39,18 @@ _VERBS: dict[str, str] = {
             Transfer Accept Approve Reject Decline Confirm Authorize Revoke Grant Assign Unassign Share Unshare
             Refresh Renew Resize Rollback Suspend Archive Unarchive Lock Unlock Override Populate Rebuild Reorder
             Complete Convert Migrate Optimize Swap Sync Synchronize Backtrack Deprecate Undeprecate Subscribe
-            Unsubscribe Replicate Redact Encrypt Re Label Unlabel Mark Save Manage Allow Deny Disallow Split Shrink
+            Unsubscribe Replicate Redact Re Label Unlabel Mark Save Manage Allow Deny Disallow Split Shrink
             Failover Switchover Amend Retire Finalize Commit Index Ingest Deploy Undeploy Schedule Setup Advertise
             Acknowledge Respond Dismiss Opt Expire Regenerate Invalidate Clear Flush Reverse Recall Monitor
-            Unmonitor Leave Join Abort Distribute Rebalance Resync Initialize Initiate Upsert""",
+            Unmonitor Leave Join Abort Group Ungroup Distribute Rebalance Resync Initialize Initiate Upsert""",
         DELETE: """Delete Deregister Unregister Release Deprovision Purge Forget Dispose Withdraw Discard Evict
             Destroy Drop Terminate""",
         ATTACH: "Attach Associate Connect Link Peer",
         DETACH: "Detach Disassociate Dissociate Disconnect Unlink Unpeer",
         START: "Start Resume Reboot Restart Begin Continue Retry Redrive",
         STOP: "Stop Cancel Pause End Shutdown Close Drain Exit",
-        EXECUTE: "Execute Invoke Send Publish Post Submit Notify Signal Converse Sign Chat Push Process Render",
+        EXECUTE: """Execute Invoke Send Resend Deliver Publish Post Submit Notify Signal Converse Chat Push Process
+            Render Sign Encrypt Generate""",
         LOGIN: "Login Authenticate Federate",
         LOGOUT: "Logout Signout",
         ASSUME: "Assume",
@@ -82,6 +83,21 @@ _EXACT: dict[str, Operation] = {
     "EmailUpdated": Operation(UPDATE, "EMAIL"),
 }
 
+_PREPOSITIONS = frozenset({"By", "For", "From", "In", "Into", "Of", "On", "To", "With"})
+
+_SAME = ("Alias", "Analytics", "Cors", "Dns", "Efs", "Es", "Https", "Lens", "Ls", "Nfs", "Series", "Statistics", "Ts")
+_IRREGULAR: dict[str, str] = dict(zip(_SAME, _SAME, strict=True)) | {
+    "Aliases": "Alias",
+    "Analyses": "Analysis",
+    "Apis": "Api",
+    "Buses": "Bus",
+    "Caches": "Cache",
+    "Gpus": "Gpu",
+    "Indices": "Index",
+    "Lenses": "Lens",
+    "Statuses": "Status",
+}
+
 _WORD = re.compile(r"[A-Z]+(?![a-z0-9])|[A-Z]?[a-z0-9]+|[A-Z]+[0-9]*")
 _API_VERSION = re.compile(r"(?:20[0-9]{6}|20[0-9]{2}_[0-9]{2}_[0-9]{2})(?:v[0-9]+)?$")
 
@@ -109,14 +125,18 @@ def operation(name: str | None, read_only: bool | None) -> Operation:
 
 
 def _noun(rest: list[str]) -> str | None:
-    return "_".join([*rest[:-1], _singular(rest[-1])]).upper() if rest else None
+    """The words up to a preposition: what a role is removed from is not what is removed."""
+    end = next((index for index, word in enumerate(rest) if index and word in _PREPOSITIONS), len(rest))
+    return "_".join([*rest[: end - 1], _singular(rest[end - 1])]).upper() if rest else None
 
 
 def _singular(word: str) -> str:
-    if word.endswith("ies") and len(word) > 4:
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if word.endswith("ies"):
         return word[:-3] + "y"
     if word.endswith(("sses", "xes", "ches", "shes")):
         return word[:-2]
-    if word.endswith("s") and not word.endswith(("ss", "us", "is", "ics", "DNS", "AWS")) and len(word) > 2:
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")) and not word.isupper():
         return word[:-1]
     return word

@@ -28,6 +28,7 @@ _IRREGULAR = {
     "request_id": "requestID",
     "shared_event_id": "sharedEventID",
     "source_ip_address": "sourceIPAddress",
+    "original_event_id": "originalEventID",
 }
 
 

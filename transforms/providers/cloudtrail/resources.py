@@ -19,39 +19,46 @@ OTHER = "OTHER"
 _TYPES: dict[str, str] = {
     service: resource_type
     for resource_type, services in {
-        "COMPUTE": """ec2 autoscaling elasticbeanstalk lightsail batch imagebuilder outposts application-autoscaling
-            ec2-instance-connect spotfleet""",
-        "CONTAINER": "ecs eks ecr ecr-public apprunner appmesh eks-auth app-mesh",
-        "FUNCTION": "lambda states stepfunctions serverlessrepo",
-        "STORAGE": """s3 s3-outposts s3express glacier elasticfilesystem fsx storagegateway backup ebs datasync
-            snowball transfer backup-gateway s3tables s3vectors""",
-        "DATABASE": """rds rds-data dynamodb dax elasticache redshift redshift-data redshift-serverless neptune
-            docdb docdb-elastic cassandra timestream memorydb qldb dms dsql streams.dynamodb""",
-        "NETWORK": """elasticloadbalancing route53 route53domains route53resolver cloudfront directconnect
-            globalaccelerator network-firewall networkmanager vpc-lattice servicediscovery apigateway
-            execute-api""",
-        "IDENTITY": """iam sts signin sso sso-directory sso-oauth identitystore cognito-idp cognito-identity ds
-            organizations account access-analyzer rolesanywhere verifiedpermissions ram identitystore-scim
-            workdocs sso-portal""",
-        "KEY": "kms cloudhsm cloudhsmv2 acm acm-pca payment-cryptography",
+        "COMPUTE": """ec2 autoscaling autoscaling-plans application-autoscaling elasticbeanstalk lightsail batch
+            imagebuilder outposts ec2-instance-connect compute-optimizer pcs evs drs mgn""",
+        "CONTAINER": "ecs eks eks-auth ecr ecr-public apprunner appmesh",
+        "FUNCTION": "lambda states serverlessrepo swf",
+        "STORAGE": """s3 s3-outposts s3-object-lambda s3express s3tables s3vectors glacier elasticfilesystem fsx ebs
+            storagegateway backup backup-gateway backup-search datasync snowball importexport transfer dlm rbin""",
+        "DATABASE": """rds rds-data dynamodb dax elasticache memorydb redshift redshift-data redshift-serverless
+            neptune-db neptune-graph docdb docdb-elastic cassandra timestream timestream-influxdb qldb dms dsql sdb
+            odb""",
+        "NETWORK": """elasticloadbalancing route53 route53domains route53resolver route53profiles cloudfront
+            cloudfront-keyvaluestore directconnect globalaccelerator network-firewall networkmanager vpc-lattice
+            servicediscovery apigateway execute-api arc-zonal-shift""",
+        "IDENTITY": """iam sts signin sso sso-directory sso-oauth identitystore identitystore-scim cognito-idp
+            cognito-identity cognito-sync ds ds-data organizations account access-analyzer rolesanywhere
+            verifiedpermissions ram""",
+        "KEY": "kms cloudhsm cloudhsmv2 acm acm-pca pca-connector-ad pca-connector-scep payment-cryptography signer",
         "SECRET": "secretsmanager",
-        "MESSAGING": "sns sqs events scheduler kinesis firehose mq kafka ses pinpoint pipes iot chime eventbridge",
-        "MONITORING": """cloudtrail cloudtrail-data logs monitoring config xray oam synthetics health
-            applicationinsights""",
-        "SECURITY": """guardduty securityhub inspector inspector2 macie macie2 detective shield waf waf-regional
-            wafv2 fms securitylake auditmanager security-ir""",
-        "AI": """bedrock bedrock-agent bedrock-runtime bedrock-agentcore sagemaker comprehend rekognition textract
-            translate transcribe polly lex q qbusiness qapps codewhisperer""",
-        "ANALYTICS": """athena glue elasticmapreduce es aoss kinesisanalytics quicksight lakeformation datazone
-            databrew cloudsearch""",
-        "DEPLOYMENT": """cloudformation codebuild codecommit codedeploy codepipeline codeartifact codestar
-            codestar-connections codeconnections amplify cloudshell cloudcontrolapi servicecatalog proton cloud9
-            cloud-control""",
-        "MANAGEMENT": """ssm ssmmessages ec2messages support trustedadvisor resource-groups tagging opsworks
-            resource-explorer-2 license-manager controltower servicequotas wellarchitected ssm-incidents
-            ssm-quicksetup notifications workspaces appstream""",
-        "BILLING": """billing ce cur budgets payments billingconsole tax invoicing aws-marketplace freetier
-            savingsplans""",
+        "MESSAGING": """sns sqs events eventbridge schemas scheduler pipes kinesis kinesisvideo firehose kafka
+            kafkaconnect mq ses sms-voice social-messaging pinpoint iot iotwireless iotsitewise iotfleetwise
+            greengrass""",
+        "MONITORING": """cloudtrail cloudtrail-data logs monitoring config xray oam synthetics rum health aps grafana
+            applicationinsights application-signals internetmonitor networkmonitor networkflowmonitor devops-guru
+            observabilityadmin""",
+        "SECURITY": """guardduty securityhub inspector inspector2 inspector-scan macie macie2 detective shield waf
+            waf-regional wafv2 fms securitylake auditmanager security-ir artifact""",
+        "AI": """bedrock bedrock-agent bedrock-agentcore bedrock-runtime sagemaker comprehend comprehendmedical
+            rekognition textract translate transcribe polly lex q qbusiness qapps codewhisperer forecast personalize
+            kendra frauddetector healthlake""",
+        "ANALYTICS": """athena glue databrew elasticmapreduce emr-serverless emr-containers es aoss osis quicksight
+            kinesisanalytics lakeformation datazone dataexchange cleanrooms cloudsearch finspace airflow""",
+        "DEPLOYMENT": """cloudformation cloudcontrolapi codebuild codecommit codedeploy codepipeline codeartifact
+            codecatalyst codestar codestar-connections codeconnections codeguru-reviewer amplify cloudshell cloud9
+            servicecatalog proton appconfig fis""",
+        "MANAGEMENT": """ssm ssmmessages ec2messages ssm-incidents ssm-contacts ssm-quicksetup ssm-guiconnect support
+            trustedadvisor resource-groups resource-explorer-2 tagging opsworks license-manager controltower
+            servicequotas wellarchitected resiliencehub notifications""",
+        "APPLICATION": """appsync appflow appstream workspaces workspaces-web workdocs workmail chime connect wisdom
+            gamelift geo chatbot""",
+        "BILLING": """billing billingconductor billingconsole ce cur bcm-data-exports budgets payments tax invoicing
+            aws-marketplace freetier savingsplans pricing cost-optimization-hub""",
     }.items()
     for service in services.split()
 }
@@ -103,7 +110,7 @@ def reference_columns(parts: Sequence[list[Resource]]) -> dict[str, list[Any]]:
         "referenced_resource": firsts,
         "referenced_resource_name": list(map(short_name, firsts)),
         "referenced_resources": [arns or None for arns in ids],
-        "referenced_resources_count": [len(part) or None for part in parts],
+        "referenced_resources_count": [len(arns) or None for arns in ids],
         "resource_sub_type_orig": [part[0].type or None if part else None for part in parts],
     }
 
@@ -112,7 +119,7 @@ def short_name(arn: str | None) -> str | None:
     """The asset's own name: what stands last in an ARN, after its account, type and path."""
     if not arn or not arn.startswith("arn:"):
         return arn
-    resource = arn.split(":", 5)[-1]
+    resource = arn.split(":", 5)[-1].rstrip("/")
     return resource.rpartition("/")[2] or resource.rpartition(":")[2] or resource
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from transforms.providers.cloudtrail.columns import Distinct, first_known, mapped, placed, spread
+from transforms.providers.cloudtrail.columns import Distinct, choose, first_known, mapped, placed, spread
 from transforms.providers.cloudtrail.details import Details, SignIn, read_details, sign_in
 from transforms.providers.cloudtrail.event_facts import EventKey, Way
 from transforms.providers.cloudtrail.issued import (
@@ -31,6 +31,9 @@ from transforms.providers.cloudtrail.unusual import Counted, counted
 from transforms.providers.cloudtrail.user_identity import UserIdentity
 
 _NO_REQUEST, _NO_RESPONSE = Request(), Response()
+
+_PEOPLE = ("IdentityCenterUser", "Unknown")
+"""Types of Identity Center's sign-in events, where the person's name stands beside the identity."""
 
 
 class Look(NamedTuple):
@@ -63,7 +66,7 @@ def second_look(
     looks = _looks(decoded, rows, events, ways, users, problems)
     length = decoded.num_rows
     _sign_ins([look for look in looks if look.way.is_sign_in], columns, length)
-    _people([look for look in looks if look.user.type == "IdentityCenterUser"], columns, length)
+    _people([look for look in looks if look.user.type in _PEOPLE], columns, length)
     _issued([look for look in looks if look.way.issues], columns, length)
     _counted(decoded, ways.rows_where(lambda way: way.is_count), columns, problems)
 
@@ -100,11 +103,13 @@ def _sign_ins(looks: list[Look], columns: Columns, length: int) -> None:
     columns.update(columns_in(SignIn, rows, found, length))
     failed = columns_in(Outcome, rows, [by_word(one.operation_status_orig) for one in found], length)
     columns["operation_status"] = first_known(failed["operation_status"], columns["operation_status"])
-    columns["error_class"] = first_known(columns["error_class"], failed["error_class"])
+    has_code = columns["operation_status_orig_code"].indices.is_valid()
+    by_word_first = first_known(failed["error_class"], columns["error_class"])
+    columns["error_class"] = choose(has_code, columns["error_class"], by_word_first)
 
 
 def _people(looks: list[Look], columns: Columns, length: int) -> None:
-    """The name that a person of Identity Center signed in by stands beside the identity."""
+    """The name by which a person signed in."""
     if not looks:
         return
     names = [look.details.additional.user_name or None for look in looks]
@@ -126,7 +131,7 @@ def _issue(look: Look) -> Issued:
         (begun,) = created_times([look.user])[1]
         return issued_console_session(look.user, begun or look.time)
     request = look.details.request_parameters or _NO_REQUEST
-    return issued_key(request, look.details.response_elements or _NO_RESPONSE, look.time)
+    return issued_key(look.key.event_name, request, look.details.response_elements or _NO_RESPONSE, look.time)
 
 
 def _counted(decoded: pa.Table, rows: Sequence[int], columns: Columns, problems: Problems) -> None:

@@ -93,7 +93,7 @@ def session_id(user: UserIdentity, since: str | None) -> str | None:
         case "IdentityCenterUser":
             return known(user.credential_id) or _behalf(user) or key
         case _:
-            return key or known(user.principal_id)
+            return key or (known(user.principal_id) if user.principal_id != user.account_id else None)
 
 
 def console_session_ids(users: Sequence[UserIdentity]) -> list[str | None]:
