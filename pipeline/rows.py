@@ -15,6 +15,7 @@ from typing import Any, Literal, TextIO, get_args
 import msgspec
 import pyarrow as pa
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -27,7 +28,10 @@ FORMS: tuple[Form, ...] = get_args(Form)
 TABLE_ROWS = 1_000
 UNKNOWN_WIDTH = 80
 
+# Columns that are narrow anyway, account ids among them, are not folded; wider ones down to the second number.
+_UNFOLDED_COLUMN = 12
 _NARROWEST_COLUMN = 8
+_GAP = 2
 # What moves a terminal's cursor, hides text or turns its direction: C0 and C1 controls, and Unicode's own.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _UNSAFE_IN_JSON = re.compile(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -161,25 +165,38 @@ def _csv_text(value: Any) -> str:
 
 def _print_table(names: list[str], types: list[pa.DataType], cells: Iterator[Row], console: Console) -> int:
     rows = list(islice(cells, TABLE_ROWS))
-    narrowest = [_narrowest(type_, [row[place] for row in rows]) for place, type_ in enumerate(types)]
-    if sum(narrowest) + 3 * (len(names) - 1) > console.width:
+    widths = _widths(names, types, rows, console.width - _GAP * (len(names) - 1))
+    if widths is None:
         _print_records(names, rows, console)
     else:
-        console.print(_table(names, types, narrowest, rows))
+        console.print(_table(names, types, widths, rows))
     return len(rows) + sum(1 for _ in cells)
 
 
-def _narrowest(type_: pa.DataType, values: list[Any]) -> int:
-    """How narrow a column can be and still be read: times are not folded."""
-    longest = max((len(shown(value)) for value in values if value is not None), default=0)
-    return longest if pa.types.is_temporal(type_) else min(longest, _NARROWEST_COLUMN)
+def _widths(names: list[str], types: list[pa.DataType], rows: list[Row], room: int) -> list[int] | None:
+    """Widths of the columns that fit into `room`, the widest narrowed first; None where they cannot.
+
+    Long text folds down to a few characters; times do not fold.
+    """
+    widths, narrowest = [], []
+    for place, (name, type_) in enumerate(zip(names, types, strict=True)):
+        longest = max([len(shown(name)), *(cell_len(_cell(row[place]).plain) for row in rows)])
+        widths.append(min(longest, max(1, room)))
+        unfolded = pa.types.is_temporal(type_) or longest <= _UNFOLDED_COLUMN
+        narrowest.append(longest if unfolded else _NARROWEST_COLUMN)
+    if sum(narrowest) > room:
+        return None
+    while sum(widths) > room:
+        _, widest = max((width, place) for place, width in enumerate(widths) if width > narrowest[place])
+        widths[widest] -= 1
+    return widths
 
 
-def _table(names: list[str], types: list[pa.DataType], narrowest: list[int], rows: list[Row]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name, type_, least in zip(names, types, narrowest, strict=True):
+def _table(names: list[str], types: list[pa.DataType], widths: list[int], rows: list[Row]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+    for name, type_, width in zip(names, types, widths, strict=True):
         number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
-        table.add_column(Text(shown(name)), justify="right" if number else "left", overflow="fold", min_width=least)
+        table.add_column(Text(shown(name)), justify="right" if number else "left", overflow="fold", width=width)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     return table

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from rich.cells import cell_len
 
 from pipeline.rows import FORMS, TABLE_ROWS, print_rows, shown
 from schemas.errors import ConfigError
@@ -126,11 +127,22 @@ def test_csv_is_exact_in_a_pipe_and_safe_on_a_terminal() -> None:
 def test_a_table_on_80_columns() -> None:
     rows = pa.table({"identity": ["alice", None], "calls": [12, 3], "last": [datetime(2026, 1, 1, tzinfo=UTC)] * 2})
     assert [line.rstrip() for line in printed(rows, "table").splitlines()] == [
-        "identity   calls   last",
-        "───────────────────────────────────────",
-        "alice         12   2026-01-01T00:00:00Z",
-        "null           3   2026-01-01T00:00:00Z",
+        "identity  calls  last",
+        "─────────────────────────────────────",
+        "alice        12  2026-01-01T00:00:00Z",
+        "null          3  2026-01-01T00:00:00Z",
     ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 132])
+def test_a_table_folds_text_and_not_times_and_cuts_nothing_off(width: int) -> None:
+    values = {"arn": "arn:aws:iam::" + "x" * 300, "name": "日本語のとても長い名前" * 3, "ip": "203.0.113.66"}
+    rows = pa.table({"time": [datetime(2026, 1, 1, tzinfo=UTC)], **{name: [value] for name, value in values.items()}})
+    lines = printed(rows, "table", width=width).splitlines()
+    assert max(cell_len(line) for line in lines) <= width
+    assert "2026-01-01T00:00:00Z" in lines[2]
+    for value in values.values():
+        assert all("".join(lines[2:]).count(letter) >= value.count(letter) for letter in value)
 
 
 def test_rows_too_wide_for_a_table_are_printed_one_value_a_line() -> None:
