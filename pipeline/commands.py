@@ -174,14 +174,16 @@ def status(config: Config, *, as_json: bool) -> None:
 def query(config: Config, sql: str | None, name: str | None, parameters: Sequence[str], form: str) -> None:
     """Run SQL or a query of the library and print its rows."""
     from pipeline import query as asking
-    from pipeline.rows import print_rows
+    from pipeline.rows import TABLE_ROWS, print_rows
 
     if (sql is None) == (name is None):
         raise ConfigError("give either SQL or --name NAME; `trailweave query --list` shows the names")
     given = dict(_pair(it) for it in parameters)
     with asking.connect(config.root()) as connection:
-        text = asking.named(name).sql if name else str(sql)
-        print_rows(asking.run(connection, text, given), form, sys.stdout)
+        rows = asking.run(connection, asking.named(name) if name else str(sql), given)
+        count = print_rows(rows, form, sys.stdout)
+    if form == "table" and count > TABLE_ROWS:
+        print(f"{count - TABLE_ROWS:,} more rows; --format csv or jsonl shows all", file=sys.stderr)
 
 
 def _pair(text: str) -> tuple[str, str]:
