@@ -32,7 +32,14 @@ from transforms.providers.base import RawRecord
 from transforms.providers.cloudtrail.columns import Array, Encoded
 from transforms.providers.cloudtrail.event_facts import KEY
 from transforms.providers.cloudtrail.lenient import REFUSED, UnreadableError
-from transforms.providers.cloudtrail.record import Record, decode_record, instead, missing, read_record
+from transforms.providers.cloudtrail.record import (
+    Record,
+    decode_record,
+    instead,
+    is_notification,
+    missing,
+    read_record,
+)
 from transforms.providers.cloudtrail.times import END, FIRST, MICROS_UTC, parse_times
 from transforms.providers.cloudtrail.unusual import complete
 from transforms.providers.cloudtrail.user_identity import account, known, read_user_identity
@@ -75,6 +82,19 @@ def decode(raws: Sequence[RawRecord]) -> pa.Table:
             "notes": _sparse(notes, len(raws)),
         }
     )
+
+
+def recognises(text: RawRecord) -> bool:
+    """Whether a record is CloudTrail's: complete, or known by two of the members that every one has."""
+    try:
+        record = read_record(text, [])
+    except UnreadableError:
+        return False
+    marks = (record.event_version, record.event_source, record.event_name, record.event_id, record.aws_region)
+    if sum(mark is not None for mark in marks) >= 2:
+        return not is_notification(record)
+    complete(record, text)
+    return missing(record, text) is None
 
 
 def _read(raws: Sequence[RawRecord], problems: Texts, notes: Texts) -> list[Record]:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from transforms.providers.base import RawRecord
-from transforms.providers.cloudtrail.decode import decode
+from transforms.providers.cloudtrail.decode import decode, recognises
 from transforms.providers.cloudtrail.normalize import PROVIDER, normalize
-from transforms.providers.cloudtrail.record import recognises
 
 
 class CloudTrail:

@@ -128,9 +128,14 @@ def is_aggregate(record: Record) -> bool:
     return record.event_category == "Aggregated"
 
 
+def is_notification(record: Record) -> bool:
+    """Whether the record is one of an S3 event notification, whose members have CloudTrail's names."""
+    return bool(record.event_source and record.event_source.startswith("aws:"))
+
+
 def missing(record: Record, text: Text) -> str | None:
     """Why this is no CloudTrail record: what every one has and this has not, and of what kind it is instead."""
-    if record.event_source and record.event_source.startswith("aws:"):
+    if is_notification(record):
         return "not a CloudTrail record: eventSource is that of an S3 event notification"
     needed = {"eventSource": record.event_source}
     if not is_aggregate(record):
@@ -147,15 +152,3 @@ def instead(name: str, text: Text) -> str:
     if part is None:
         return "missing"
     return "an empty string" if part == b'""' else kind_of_text(part)
-
-
-def recognises(text: Text) -> bool:
-    """Whether a record is CloudTrail's, even if it lacks a part: by two of the members that every one has."""
-    try:
-        record = read_record(text, [])
-    except UnreadableError:
-        return False
-    if record.event_source and record.event_source.startswith("aws:"):
-        return False
-    marks = (record.event_version, record.event_source, record.event_name, record.event_id, record.aws_region)
-    return sum(mark is not None for mark in marks) >= 2
