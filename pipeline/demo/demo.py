@@ -34,33 +34,34 @@ QUEUE = "trailweave-demo"
 _LIMITS = Limits(messages=250, wait_s=2.0, idle_s=1.0)
 _IDLE_S = 3.0
 
+_DEAD_LETTERS = """
+    SELECT scope, reason, regexp_extract(object_key, '[^/]*$') AS object FROM dead_letters ORDER BY scope"""
+
 # The questions of the first hour of an incident. The first answer's first row gives `$address` to the others.
 _FIRST_QUESTION = (
     "Which identity was denied most, and from where?",
-    """SELECT account_id, identity_name AS identity, caller_ip, access_key_id, count(*) AS denied, min(_time) AS begin
+    """SELECT identity_name AS identity, access_key_id, caller_ip, count(*) AS denied, min(_time) AS begin
        FROM cloud_audit_logs WHERE error_class = 'DENIED' AND caller_ip IS NOT NULL
        GROUP BY ALL ORDER BY denied DESC, identity LIMIT 3""",
 )
 _QUESTIONS = (
     (
         "Where did that lead? What was issued to the first address:",
-        """SELECT _time, account_id, operation_name_orig AS operation, issued_access_key_id AS issued_key,
-                  coalesce(issued_arn, issued_user_name) AS issued_to
+        """SELECT _time, operation_name_orig AS operation, issued_access_key_id AS issued_key,
+                  coalesce(issued_user_name, regexp_extract(issued_arn, '[^/]*/[^/]*$')) AS issued_to
            FROM cloud_audit_logs WHERE caller_ip = $address AND issued_access_key_id IS NOT NULL
-           ORDER BY _time, account_id""",
+           GROUP BY ALL ORDER BY _time, issued_key""",
     ),
     (
         "What was taken from there?",
-        """SELECT account_id, identity_name AS identity, operation_name_orig AS operation, count(*) AS calls,
-                  count(DISTINCT referenced_resource) AS resources, min(_time) AS begin
+        """SELECT min(_time) AS begin, account_id, operation_name_orig AS operation, count(*) AS calls
            FROM cloud_audit_logs WHERE caller_ip = $address AND operation_status = 'SUCCESS'
              AND operation_name_orig IN ('GetSecretValue', 'GetObject')
            GROUP BY ALL ORDER BY begin""",
     ),
     (
         "Who touched the trails themselves?",
-        """SELECT _time, account_id, operation_name_orig AS operation, operation_status AS outcome,
-                  identity_name AS identity, caller_ip
+        """SELECT _time, account_id, operation_name_orig AS operation, operation_status AS outcome, caller_ip
            FROM cloud_audit_logs
            WHERE operation_name_orig IN ('StopLogging', 'DeleteTrail', 'UpdateTrail', 'PutEventSelectors')
            ORDER BY _time""",
@@ -130,7 +131,7 @@ def _show(console: Console, summary: Summary, left: int, output: Path) -> None:
     console.print(_tree(output))
     with query.connect(load({"output": str(output)}).root()) as connection:
         console.print("[bold]5.[/] What could not be processed, and why:")
-        _ask(connection, "SELECT scope, reason, object_key FROM dead_letters ORDER BY object_key")
+        _ask(connection, _DEAD_LETTERS)
         question, sql = _FIRST_QUESTION
         console.print(f"[bold]6.[/] {question}")
         _ask(connection, sql)
