@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
 
 from pipeline.graph import Plan, ingest
@@ -18,12 +20,14 @@ from pipeline.runs import run
 from pipeline.summary import Summary
 from schemas import counters
 from schemas.errors import AccessError, TrailweaveError
+from transforms.fetch_objects import reads_again
 from transforms.receive_messages import STOP, Limits
 
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 300.0
+_FIRST_SAMPLE_S = 600.0
 _FAILURES_BEFORE_EXIT = 10
 
 
@@ -31,26 +35,48 @@ _FAILURES_BEFORE_EXIT = 10
 class Breaker:
     """A source's circuit breaker: open while every object is denied, so that its queue is not emptied for nothing.
 
-    While it is open one message is probed after a pause that doubles; one object read closes it.
+    While it is open nothing is received. After a pause that doubles it is tried whether the denied object, or one
+    that was read before, can be read: that closes it. In case these alone are denied, one message is sampled after
+    ten minutes, twenty, forty and so on: every receive brings a message nearer to the dead-letter queue.
     """
 
-    open: bool = False
     pause_s: float = 0.0
     until: float = 0.0
+    sample_s: float = 0.0
+    sample_at: float = math.inf
+
+    @property
+    def open(self) -> bool:
+        """Whether nothing may be received."""
+        return self.pause_s > 0
 
     def after(self, source: str, counts: Counter[str], now: float) -> Breaker:
         """The state after a run that ended at `now` (monotonic seconds)."""
         if counts[f"{counters.READ}/{source}"]:
             return Breaker()
-        if counts[f"{counters.DENIED}/{source}"]:
-            pause_s = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, self.pause_s * 2))
-            log.error("circuit_open: every object of source %r was denied; next probe in %.0f s", source, pause_s)
-            return Breaker(True, pause_s, now + pause_s)
-        return self
+        if not counts[f"{counters.DENIED}/{source}"]:
+            sampled = self.sample_at <= now and counts[counters.MESSAGES_RECEIVED]
+            return replace(self, sample_at=now + self.sample_s) if sampled else self
+        log.error("circuit_open: every object of source %r was denied; nothing is received until one is not", source)
+        sample_s = self.sample_s * 2 or _FIRST_SAMPLE_S
+        return replace(self.later(now), sample_s=sample_s, sample_at=now + sample_s)
 
-    def limits(self, limits: Limits) -> Limits:
-        """What the next run may receive."""
-        return replace(limits, messages=1, wait_s=0.1) if self.open else limits
+    def later(self, now: float) -> Breaker:
+        """Still open, and the next try after a longer pause."""
+        pause_s = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, self.pause_s * 2))
+        return replace(self, pause_s=pause_s, until=now + pause_s)
+
+    def tried(self, now: float, reads_again: Callable[[], bool]) -> Breaker:
+        """The state before a run that may begin at `now`."""
+        if not self.open or self.until > now or self.sample_at <= now:
+            return self
+        return Breaker() if reads_again() else self.later(now)
+
+    def limits(self, limits: Limits, now: float) -> Limits | None:
+        """What a run that begins at `now` may receive; None: nothing."""
+        if not self.open:
+            return limits
+        return replace(limits, messages=1, wait_s=0.1) if self.sample_at <= now else None
 
 
 def ingest_until_stopped(
@@ -76,7 +102,10 @@ def ingest_until_stopped(
     with stopping(), Display("ingesting", bounded=False, quiet=quiet) as display:
         while not STOP.is_set():
             now = time.monotonic()
-            due = {name: it.limits(limits) for name, it in breakers.items() if it.until <= now}
+            breakers = {
+                name: it.tried(now, partial(reads_again, plan.sources[name])) for name, it in breakers.items()
+            }
+            due = {name: given for name, it in breakers.items() if (given := it.limits(limits, now))}
             if due:
                 try:
                     counts = run(lambda pipeline, due=due: ingest(pipeline, plan, due), beam_flags)  # type: ignore[misc]
@@ -86,7 +115,7 @@ def ingest_until_stopped(
                     continue
             else:
                 counts = Counter()
-                STOP.wait(min(it.until for it in breakers.values()) - now)
+                STOP.wait(max(0.0, min(min(it.until, it.sample_at) for it in breakers.values()) - now))
             total += counts
             breakers = {name: it.after(name, counts, time.monotonic()) for name, it in breakers.items()}
             display.show(total)

@@ -25,7 +25,7 @@ from transforms.decoding.inflate import Caps
 from transforms.stores import queue
 from transforms.stores.aws import AwsFault
 from transforms.stores.keys import facts
-from transforms.stores.objects import Content, read_object
+from transforms.stores.objects import Content, read_object, touch_object
 from transforms.stores.sources import Source
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,10 @@ _MARGIN_S = 2.0
 _EVIDENCE_S = 600.0
 _GUESSED_BYTES = 256_000
 
-# When an object of (source, bucket) was last read, in this process: a 403 beside it tells a missing object.
-_readable: dict[tuple[str, str], float] = {}
+# When an object of (source, bucket) was last read in this process, and which: a 403 beside it tells a missing one.
+_readable: dict[tuple[str, str], tuple[float, ObjectRef]] = {}
+# The object that was last refused to a source, in this process.
+_refused: dict[str, ObjectRef] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,7 @@ def fetch_objects(
         if isinstance(found, AwsFault):
             deferred = _fail(packer, part, found, hand, message_in_hand)
         else:
-            _readable[part.source, ref.bucket] = time.monotonic()
+            _readable[part.source, ref.bucket] = time.monotonic(), ref
             for number, opened in enumerate(open_documents(found, limits.slice_bytes, limits.caps)):
                 if not packer.has_room(opened.text_bytes):
                     yield packer.flush(hand)
@@ -245,13 +247,34 @@ def _fail(packer: Packer, part: ObjectPart, fault: AwsFault, hand: Hand, message
         packer.bury(part, str(fault))
         return False
     seen = _readable.get((part.source, part.ref.bucket))
-    readable = seen is not None and time.monotonic() - seen < _EVIDENCE_S
+    readable = seen is not None and time.monotonic() - seen[0] < _EVIDENCE_S
     if fault.kind == "denied_or_missing" and readable and hand.near_last_receive(message):
         packer.bury(part, "access denied, while other objects of the bucket can be read: missing, or denied alone")
         return False
+    if fault.kind != "transient":
+        _refused[part.source] = part.ref
     log.error("object_deferred: %s", fault)
     packer.take(replace(part, outcome="deferred", reason=f"{fault.kind}: {fault}"))
     return True
+
+
+def reads_again(source: Source) -> bool:
+    """Whether what was refused to the source can be read now, or what was read from that bucket before.
+
+    Asks S3 alone: a message that is received to find out is used up by and by.
+    """
+    refused = _refused.get(source.name)
+    if refused is None:
+        return False
+    _, known = _readable.get((source.name, refused.bucket), (0.0, refused))
+    for ref in dict.fromkeys((known, refused)):
+        try:
+            touch_object(ref, source.access)
+        except AwsFault as fault:
+            log.debug("probe_refused: %s", fault)
+        else:
+            return True
+    return False
 
 
 def _read_all(

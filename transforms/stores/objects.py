@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from schemas.values import LOCAL, ObjectRef
 from transforms.stores.aws import Access, AwsFault, calling, client, sse_c_arguments
@@ -43,15 +44,29 @@ def read_object(ref: ObjectRef, access: Access) -> Content:
     raise AssertionError("unreachable")
 
 
+def touch_object(ref: ObjectRef, access: Access) -> None:
+    """Ask for the object and take none of its content. Raises `AwsFault` where `read_object` would."""
+    with _calling(ref, access):
+        _open(ref, access)["Body"].close()
+
+
 def _get(ref: ObjectRef, access: Access) -> Content:
-    version = {"VersionId": ref.version_id} if ref.version_id else {}
-    with calling("s3:GetObject", f"arn:aws:s3:::{ref.bucket}/{ref.key}", access):
-        answer = client("s3", access).get_object(Bucket=ref.bucket, Key=ref.key, **version, **sse_c_arguments(access))
+    with _calling(ref, access):
+        answer = _open(ref, access)
         size = int(answer["ContentLength"])
         found = replace(ref, etag=answer["ETag"].strip('"'), size=size)
         if size <= _IN_MEMORY:
             return Content(found, answer["Body"].read(), size)
         return Content(found, _spool(answer["Body"]), size)
+
+
+def _calling(ref: ObjectRef, access: Access) -> AbstractContextManager[None]:
+    return calling("s3:GetObject", f"arn:aws:s3:::{ref.bucket}/{ref.key}", access)
+
+
+def _open(ref: ObjectRef, access: Access) -> Any:
+    version = {"VersionId": ref.version_id} if ref.version_id else {}
+    return client("s3", access).get_object(Bucket=ref.bucket, Key=ref.key, **version, **sse_c_arguments(access))
 
 
 def _spool(body: BinaryIO) -> BinaryIO:
