@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -45,6 +45,8 @@ class World:
     output: Path
     proxy: FaultProxy | None = None
     flags: dict[str, Any] = field(default_factory=dict)
+    access_options: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
 
     @property
     def endpoint_url(self) -> str:
@@ -53,7 +55,7 @@ class World:
     @property
     def access(self) -> Access:
         """What the product calls with."""
-        return Access(endpoint_url=self.endpoint_url)
+        return Access(endpoint_url=self.endpoint_url, **self.access_options)
 
     @cached_property
     def s3(self) -> Any:
@@ -68,7 +70,8 @@ class World:
         return replace(Source("trail", queue_url=self.queue_url, access=self.access), **members)
 
     def plan(self, **members: Any) -> Plan:
-        return begin(load({"output": str(self.output), **self.flags}), {"trail": self.source(**members)})
+        sources = {"trail": self.source(**members), **self.sources}
+        return begin(load({"output": str(self.output), **self.flags}), sources)
 
     # Giving.
 
@@ -92,10 +95,19 @@ class World:
         limits = Limits(messages=messages, wait_s=3.0, idle_s=3.0)
         return run(lambda pipeline: graph.ingest(pipeline, plan, {"trail": limits}))
 
-    def ingest(self, *, until_idle_s: float = 1.0, limits: Limits | None = None, **members: Any) -> Summary:
+    def ingest(
+        self,
+        *,
+        until_idle_s: float = 1.0,
+        limits: Limits | None = None,
+        on_run: Callable[[Counter[str]], None] | None = None,
+        **members: Any,
+    ) -> Summary:
         """The whole loop, until idle."""
         limits = limits or Limits(messages=1000, wait_s=0.5, idle_s=0.5)
-        return ingest_until_stopped(self.plan(**members), limits, until_idle_s=until_idle_s, quiet=True)
+        return ingest_until_stopped(
+            self.plan(**members), limits, until_idle_s=until_idle_s, quiet=True, on_run=on_run
+        )
 
     # Looking.
 
@@ -183,6 +195,7 @@ def world(emulator: Emulator, folder: Path, *, proxied: bool = False, **queue: A
     """A fresh world on a running emulator; the test event of its bucket is gone already."""
     name = f"w{uuid.uuid4().hex[:12]}"
     fetch_objects._readable.clear()
+    fetch_objects._refused.clear()
     with emulator.applied():
         access = Access(endpoint_url=emulator.endpoint_url)
         s3, sqs = client("s3", access), client("sqs", access)
