@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -38,3 +42,26 @@ def test_the_wheel_holds_every_module_and_data_file(wheel: set[str], suffix: str
 
 def test_the_wheel_holds_nothing_but_the_three_packages(wheel: set[str]) -> None:
     assert {name.split("/")[0].split("-")[0] for name in wheel} == {*PACKAGES, "trailweave"}
+
+
+def imported(package: str) -> set[str]:
+    """Top-level names of what the package's modules import from outside the standard library."""
+    names: set[str] = set()
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {*PACKAGES}
+
+
+def test_every_imported_library_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    named = {re.split(r"[\[<>=!~ ]", line)[0].lower().replace("_", "-") for line in declared}
+    # boto3 and botocore are one release; ministack is run, not imported, and belongs to the extra `demo`.
+    named |= {"botocore"}
+    owners = packages_distributions()
+    for package in PACKAGES:
+        for name in imported(package):
+            assert {owner.lower().replace("_", "-") for owner in owners[name]} & named, name
