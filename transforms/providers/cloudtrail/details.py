@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from transforms.providers.cloudtrail.issued import Request, Response
-from transforms.providers.cloudtrail.lenient import Reader, Text, UnreadableError, loads, members
+from transforms.providers.cloudtrail.lenient import REFUSED, Reader, Text, UnreadableError, loads, members
 from transforms.providers.cloudtrail.record import Part
 from transforms.providers.cloudtrail.user_identity import known
 
@@ -50,7 +50,7 @@ class SignIn(NamedTuple):
 read_details = Reader(Details).read
 
 
-def sign_in(event_name: str | None, details: Details, text: Text) -> SignIn:
+def sign_in(event_name: str | None, details: Details, text: bytes) -> SignIn:
     """The columns of a sign-in event; `text` is the record."""
     additional = details.additional
     return SignIn(
@@ -61,14 +61,32 @@ def sign_in(event_name: str | None, details: Details, text: Text) -> SignIn:
     )
 
 
-def _word(event_name: str | None, text: Text) -> str | None:
-    found = members(bytes(text))
-    for part in ("responseElements", "serviceEventDetails"):
+class _Words(Part):
+    """The two parts that may hold the outcome."""
+
+    response_elements: msgspec.Raw = msgspec.Raw(b"null")
+    service_event_details: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decode = msgspec.json.Decoder(_Words).decode
+
+
+def _word(event_name: str | None, text: bytes) -> str | None:
+    for part in _parts(text):
         try:
-            value = loads(found.get(part, b"null"))
+            value = loads(part)
         except UnreadableError:
             continue
         word = value.get(event_name) if isinstance(value, dict) else None
         if isinstance(word, str) and word:
             return word
     return None
+
+
+def _parts(text: bytes) -> tuple[Text, Text]:
+    try:
+        words = _decode(text)
+        return words.response_elements, words.service_event_details
+    except REFUSED:
+        found = members(text)
+        return found.get("responseElements", b"null"), found.get("serviceEventDetails", b"null")

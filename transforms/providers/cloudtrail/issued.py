@@ -80,6 +80,7 @@ class Tag(Part):
 class Request(Part):
     """`requestParameters` of an issuing operation."""
 
+    role_arn: str | None = None
     source_identity: str | None = None
     tags: list[Tag] | None = None
     principal_tags: dict[str, str] | None = None

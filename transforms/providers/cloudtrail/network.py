@@ -5,8 +5,8 @@ Source: CloudTrail user guide, "CloudTrail record contents", sourceIPAddress and
 
 from __future__ import annotations
 
-import ipaddress
 import re
+import socket
 from typing import NamedTuple
 
 from transforms.providers.cloudtrail.lenient import Reader, Text
@@ -57,9 +57,14 @@ def caller(source: str) -> Caller:
     """What `sourceIPAddress` says; an address with leading zeros or a zone is none, as is any other text."""
     if _IPV4.fullmatch(source):
         return Caller(source, source)
+    if ":" in source and "\0" not in source:
+        return Caller(source, _ipv6(source))
+    is_service = source.endswith((".amazonaws.com", ".amazonaws.com.cn")) or source.startswith("AWS Internal")
+    return Caller(source, None, source if is_service else None)
+
+
+def _ipv6(source: str) -> str | None:
     try:
-        address = ipaddress.ip_address(source)
-    except ValueError:
-        is_service = source.endswith((".amazonaws.com", ".amazonaws.com.cn")) or source.startswith("AWS Internal")
-        return Caller(source, caller_service=source if is_service else None)
-    return Caller(source, None if "%" in source else str(address))
+        return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, source))
+    except (OSError, UnicodeEncodeError):
+        return None

@@ -19,7 +19,7 @@ from transforms.providers.cloudtrail.columns import (
     mapped,
     spread,
 )
-from transforms.providers.cloudtrail.event_facts import EventFacts, Way, facts, read_key, way
+from transforms.providers.cloudtrail.event_facts import Way, fact_columns, flag_problems, read_key, way
 from transforms.providers.cloudtrail.identity import Who, is_known_type, who
 from transforms.providers.cloudtrail.network import CONSOLE_AGENTS, Caller, Tls, caller, tls
 from transforms.providers.cloudtrail.ocsf import status_id
@@ -53,12 +53,12 @@ def normalize(decoded: pa.Table) -> pa.Table:
     _add_notes(decoded, problems)
     events = Distinct.read(encoded(decoded["event_key"]), read_key)
     ways = events.map(way)
-    problems.add_distinct(ways.map(lambda one: one.problems))
+    problems.add_distinct(events.map(flag_problems))
     identities = encoded(decoded["user_identity"])
     users = read_parts("userIdentity", identities, _user, problems)
     columns: Columns = {
         **_delivered(decoded),
-        **columns_of(EventFacts, events.map(facts)),
+        **spread_all(fact_columns(events.values), events.indices),
         **_caller(decoded, problems),
     }
     columns.update(_identity(identities, users, ways))
@@ -121,7 +121,7 @@ def _user(text: bytes, name: str, notes: list[str]) -> UserIdentity:
 def _identity(parts: Encoded, users: Distinct[UserIdentity], ways: Distinct[Way]) -> Columns:
     """The initiator; where no `userIdentity` tells, what the kind of event tells."""
     told = columns_of(Who, users.map(who))
-    untold = columns_of(Who, ways.map(lambda one: one.identity))
+    untold = columns_of(Who, ways.map(lambda one: one.nobody))
     is_told = told["identity_type"].indices.is_valid()
     for name in ("identity_type", "identity_sub_type"):
         told[name] = choose(is_told, told[name], untold[name])
@@ -161,7 +161,7 @@ def _resources(decoded: pa.Table, columns: Columns, problems: Problems) -> Colum
 
 def _outcome(columns: Columns, ways: Distinct[Way]) -> Columns:
     """The code decides, without one the message; without either the call succeeded."""
-    by_code = columns_of(Outcome, ways.map(lambda one: one.by_code or Outcome(None)))
+    by_code = columns_of(Outcome, ways.map(lambda one: one.by_code))
     otherwise = columns_of(Outcome, ways.map(lambda one: one.otherwise))
     by_text = columns_of(Outcome, Distinct.read(columns["operation_status_reason_provided"], by_message))
     has_code = by_code["operation_status"].indices.is_valid()

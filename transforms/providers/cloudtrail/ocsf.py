@@ -6,6 +6,7 @@ published reference mapping of CloudTrail: success has a status, every failure c
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 from transforms.providers.cloudtrail import operations as op
@@ -90,6 +91,7 @@ def ocsf(event_source: str | None, event_name: str | None, verb: str) -> Ocsf:
     return _typed(API_ACTIVITY, _ACTIVITIES.get(verb, OTHER))
 
 
+@cache
 def _typed(class_uid: int, activity_id: int) -> Ocsf:
     return Ocsf(class_uid, activity_id, class_uid * 100 + activity_id)
 

@@ -22,6 +22,10 @@ class Outcome(NamedTuple):
 
 
 _SUCCEEDED = Outcome(SUCCESS)
+NO_OUTCOME = Outcome(None)
+"""Of what does not say how it ended."""
+
+_REFUSED = Outcome(FAILURE, DENIED)
 
 # The first pattern found in the code decides.
 _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
@@ -73,10 +77,10 @@ def _by_http_status(status: int) -> Outcome:
 def by_message(message: str) -> Outcome:
     """The outcome that `errorMessage` says where there is no code; an empty one says none."""
     if not message:
-        return Outcome(None)
+        return NO_OUTCOME
     return Outcome(FAILURE, DENIED if _DENIED_MESSAGE.search(message) else ERROR)
 
 
 def by_word(word: str | None) -> Outcome:
     """The outcome that a sign-in event says of itself where it says Failure; else none."""
-    return Outcome(FAILURE, DENIED) if word and word.lower() == "failure" else Outcome(None)
+    return _REFUSED if word and word.lower() == "failure" else NO_OUTCOME

@@ -11,6 +11,7 @@ from itertools import compress, repeat
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.providers.cloudtrail.columns import Distinct, choose, first_known, mapped, placed, spread
 from transforms.providers.cloudtrail.details import Details, SignIn, read_details, sign_in
@@ -24,13 +25,16 @@ from transforms.providers.cloudtrail.issued import (
     issued_key,
 )
 from transforms.providers.cloudtrail.outcome import SUCCESS, Outcome, by_word
+from transforms.providers.cloudtrail.resources import Resource, reference_columns
 from transforms.providers.cloudtrail.sessions import created_times
-from transforms.providers.cloudtrail.table import Columns, Problems, columns_in
+from transforms.providers.cloudtrail.table import Columns, Problems, columns_in, spread_all
 from transforms.providers.cloudtrail.times import canonical_texts
 from transforms.providers.cloudtrail.unusual import Counted, counted
 from transforms.providers.cloudtrail.user_identity import UserIdentity
 
 _NO_REQUEST, _NO_RESPONSE = Request(), Response()
+
+_ROLE = "AWS::IAM::Role"
 
 _PEOPLE = ("IdentityCenterUser", "Unknown")
 """Types of Identity Center's sign-in events, where the person's name stands beside the identity."""
@@ -68,6 +72,7 @@ def second_look(
     _sign_ins([look for look in looks if look.way.is_sign_in], columns, length)
     _people([look for look in looks if look.user.type in _PEOPLE], columns, length)
     _issued([look for look in looks if look.way.issues], columns, length)
+    _roles([look for look in looks if look.way.issues], columns, length)
     _counted(decoded, ways.rows_where(lambda way: way.is_count), columns, problems)
 
 
@@ -132,6 +137,20 @@ def _issue(look: Look) -> Issued:
         return issued_console_session(look.user, begun or look.time)
     request = look.details.request_parameters or _NO_REQUEST
     return issued_key(look.key.event_name, request, look.details.response_elements or _NO_RESPONSE, look.time)
+
+
+def _roles(looks: list[Look], columns: Columns, length: int) -> None:
+    """The role that was asked for, where `resources` names none: services leave it out, and so do denials."""
+    asked = [(look.row, look.details.request_parameters) for look in looks]
+    roles = {row: request.role_arn for row, request in asked if request and request.role_arn}
+    if not roles:
+        return
+    assets = [[Resource(arn=arn, type=_ROLE)] for arn in roles.values()]
+    named = spread_all(reference_columns(assets), placed(list(roles), length))
+    for name, column in named.items():
+        known = columns[name]
+        is_text = pa.types.is_dictionary(column.type)
+        columns[name] = first_known(known, column) if is_text else pc.coalesce(known, column)
 
 
 def _counted(decoded: pa.Table, rows: Sequence[int], columns: Columns, problems: Problems) -> None:
