@@ -95,7 +95,3 @@ class Distinct(Generic[T]):
         """The values of some rows, none of which is null."""
         codes: list[Any] = self.indices.take(pa.array(rows, INDEX)).to_pylist()
         return [self.values[code] for code in codes]
-
-    def spread(self, kind: pa.DataType) -> Any:
-        """The column of these values."""
-        return spread(self.values, kind, self.indices)

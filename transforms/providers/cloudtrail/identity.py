@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from transforms.providers.cloudtrail.user_identity import UserIdentity, known
+from transforms.providers.cloudtrail.user_identity import NOBODY, UserIdentity, known
 
 ANONYMOUS = "ANONYMOUS_PRINCIPAL"
 """The account id of a caller who sent no credentials (S3)."""
@@ -74,7 +74,7 @@ def _assumed_role(user: UserIdentity) -> Who:
 
 def _federated(user: UserIdentity) -> Who:
     issuer = user.issuer
-    kind = _RULES[issuer.type](UserIdentity()) if issuer.type in _ISSUERS else Who(None)
+    kind = _RULES[issuer.type](NOBODY) if issuer.type in _ISSUERS else Who(None)
     return Who(
         "USER",
         "FEDERATED",
