@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from schemas.datasets import Dataset
 
 SCHEMA_VERSION = "1"
-_RANGES = b"trailweave.ranges"
-_VERSION = b"trailweave.schema_version"
+_RANGES = "trailweave.ranges"
+_VERSION = "trailweave.schema_version"
 
 TimeRange = tuple[int, int]
 
@@ -47,21 +47,23 @@ LOG_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"lo
 
 def encode(table: pa.Table, layout: Layout, ranges: Mapping[int, TimeRange] | None = None) -> bytes:
     """The table as a zstd Parquet file. `ranges` are the time ranges (microseconds) that its footer repeats."""
-    metadata = {_VERSION: SCHEMA_VERSION.encode()}
+    metadata = {_VERSION: SCHEMA_VERSION}
     if ranges is not None:
-        metadata[_RANGES] = json.dumps(ranges).encode()
+        metadata[_RANGES] = json.dumps(ranges)
     names = table.column_names
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
-        table.schema.with_metadata(metadata),
+        table.schema.remove_metadata(),
         compression="zstd",
         compression_level=1,
         use_dictionary=[name for name in names if name not in layout.plain],  # type: ignore[arg-type]
         write_statistics=[name for name in names if name in layout.indexed],
         store_schema=False,
     ) as writer:
-        writer.write_table(table.replace_schema_metadata(metadata), row_group_size=layout.row_group)
+        # Without the stored Arrow schema, a schema's own metadata would not be written either.
+        writer.add_key_value_metadata(metadata)
+        writer.write_table(table.replace_schema_metadata(), row_group_size=layout.row_group)
     return sink.getvalue().to_pybytes()
 
 
@@ -80,7 +82,7 @@ def conform(columns: Mapping[str, Any], dataset: Dataset) -> pa.Table:
 def read_ranges(file: pa.NativeFile) -> dict[int, TimeRange]:
     """The time ranges (microseconds) that the footer of a raw file repeats, by commit number."""
     metadata = pq.ParquetFile(file).metadata.metadata or {}
-    told: dict[str, list[int]] = json.loads(metadata.get(_RANGES, b"{}"))
+    told: dict[str, list[int]] = json.loads(metadata.get(_RANGES.encode(), b"{}"))
     return {int(number): (low, high) for number, (low, high) in told.items()}
 
 
