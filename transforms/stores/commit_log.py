@@ -66,7 +66,7 @@ class CommitLog:
         self._marker = marker
         self._clock = clock
         self._known: OrderedDict[Partition, Known] = OrderedDict()
-        self._digests: OrderedDict[tuple[Partition, int], Digests] = OrderedDict()
+        self._digests: OrderedDict[tuple[Partition, Numbered], Digests] = OrderedDict()
         self._held_digests = 0
         self._lock = threading.Lock()
 
@@ -80,8 +80,11 @@ class CommitLog:
             return known
 
     def snapshot(self, partition: Partition, known: Known, digests: Digests, times: TimeRange) -> Snapshot:
-        """Compare events (their digests and time range) with the commits that the cache knows."""
-        if known.listed is None:
+        """Compare events (their digests and time range) with the commits that the cache knows.
+
+        An old cache is listed anew first: it may name files that compaction has removed.
+        """
+        if self._is_old(known):
             self.refresh(partition, known)
         held = np.zeros(len(digests), np.bool_)
         matched: set[int] = set()
@@ -96,16 +99,18 @@ class CommitLog:
     def refresh(self, partition: Partition, known: Known) -> None:
         """List what is new in the partition since the cache was last listed, and learn its time ranges.
 
-        Once the cache is old the whole partition is listed: compaction may have removed files that it names.
+        Once the cache is old the whole partition is listed: compaction may have removed files that it names. Only
+        that makes it young again; one that fails half way leaves it old.
         """
-        stale = known.listed is None or self._clock() - known.listed > FRESH_S
-        listed = self._clock()
-        if stale:
+        whole = self._is_old(known)
+        listed = self._clock() if whole else known.listed
+        known.listed = None
+        if whole:
             known.files.clear()
             known.ranges.clear()
         if self._marker is not None:
             # Before raw: a commit is in raw before it has a marker, so a marker without its commit was emptied.
-            markers = list_files(self._store, self._marker, partition, 0 if stale else known.highest_marker)
+            markers = list_files(self._store, self._marker, partition, 0 if whole else known.highest_marker)
             known.complete.update(number for it in markers for number in range(it.first, it.last + 1))
             known.highest_marker = max((it.last for it in markers), default=known.highest_marker)
         after = max(known.files, default=0)
@@ -114,6 +119,9 @@ class CommitLog:
             known.highest = max(known.highest, file.last)
         self._learn_ranges(partition, known)
         known.listed = listed
+
+    def _is_old(self, known: Known) -> bool:
+        return known.listed is None or self._clock() - known.listed > FRESH_S
 
     def _learn_ranges(self, partition: Partition, known: Known) -> None:
         """From the newest file backwards: each footer tells of the 64 commits before it too."""
@@ -134,17 +142,17 @@ class CommitLog:
         return (int(times.min()), int(times.max())) if len(times) else (1, 0)
 
     def _digests_of(self, partition: Partition, known: Known, number: int) -> Digests:
-        key = partition, number
+        key = partition, known.files[number]
         with self._lock:
             if key in self._digests:
                 self._digests.move_to_end(key)
                 return self._digests[key]
-        with self._store.open(f"{folder_of(RAW, partition)}/{known.files[number].name}") as opened:
+        with self._store.open(f"{folder_of(RAW, partition)}/{key[1].name}") as opened:
             found = digests_of(read_table(opened, ["event_id"])["event_id"])
         self._remember(key, found)
         return found
 
-    def _remember(self, key: tuple[Partition, int], found: Digests) -> None:
+    def _remember(self, key: tuple[Partition, Numbered], found: Digests) -> None:
         with self._lock:
             self._held_digests += len(found) - len(self._digests.pop(key, ()))
             self._digests[key] = found
@@ -164,24 +172,30 @@ class CommitLog:
         if not self._store.create(path_of(RAW, partition, number), content):
             self.refresh(partition, known)
             return False
-        if known.listed is None or self._clock() - known.listed > FRESH_S:
+        if self._is_old(known):
             self.refresh(partition, known)
             if any(file.is_range and file.first <= number <= file.last for file in known.files.values()):
                 return False
         known.files[number] = Numbered(number, number)
         known.ranges[number] = times
-        known.highest = number
-        self._remember((partition, number), digests)
+        known.highest = max(known.highest, number)
+        self._remember((partition, known.files[number]), digests)
         return True
 
     def is_complete(self, partition: Partition, known: Known, number: int) -> bool:
         """Whether everything derived from the commit is durable: its marker is written last."""
         if self._marker is None or number in known.complete:
             return True
+        if known.listed is None:
+            self.refresh(partition, known)
         if number not in known.files or known.files[number].is_range:
             return True
         if self._store.exists(path_of(self._marker, partition, number)):
             known.complete.add(number)
+        else:
+            # A compacted range may stand for the marker: it is published while the raw file still is there.
+            ranges = (it for it in list_files(self._store, self._marker, partition) if it.is_range)
+            known.complete.update(covered for it in ranges for covered in range(it.first, it.last + 1))
         return number in known.complete
 
     def read_commit(self, partition: Partition, number: int) -> pa.Table:
