@@ -22,6 +22,7 @@ from schemas import counters
 from schemas.errors import AccessError, TrailweaveError
 from transforms.fetch_objects import reads_again
 from transforms.receive_messages import STOP, Limits
+from transforms.stores.aws import AwsFault
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ def ingest_until_stopped(
                     failures = 0
                 except Exception as error:
                     failures = _failed(error, failures, ever=bool(total))
+                    idle_since = time.monotonic()
                     continue
             else:
                 counts = Counter()
@@ -136,6 +138,8 @@ def ingest_until_stopped(
 
 def _failed(error: Exception, failures: int, *, ever: bool) -> int:
     failures += 1
+    if isinstance(error, AwsFault):
+        error = AccessError(str(error))
     if (isinstance(error, TrailweaveError) and not ever) or failures >= _FAILURES_BEFORE_EXIT:
         raise error
     pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**failures)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from transforms.stores.sources import Source
 log = logging.getLogger(__name__)
 
 _MARGIN_S = 2.0
+_LOOK_S = 2.0
 _EVIDENCE_S = 600.0
 _GUESSED_BYTES = 256_000
 
@@ -62,6 +63,7 @@ class Hand:
         self._deferred: set[int] = set()
         self._waiting: dict[ObjectRef, list[int]] = {}
         self.expired = self.extensions = 0
+        self._looked = 0.0
         for number, message in self._messages.items():
             for ref in message.objects:
                 self._waiting.setdefault(ref, []).append(number)
@@ -97,12 +99,16 @@ class Hand:
         ]
         return [self._receipts.pop(number) for number in dict.fromkeys(ready)]
 
+    def watch(self, held: Sequence[Receipt]) -> list[Receipt]:
+        """`renew` every two seconds, for while a read is waited for; else `held` as it is."""
+        return self.renew(held) if time.time() - self._looked > _LOOK_S else [*held]
+
     def renew(self, held: Sequence[Receipt] = ()) -> list[Receipt]:
         """Drop what is no longer ours, extend what would end soon: of `held` (complete already), what still is ours.
 
         A message is extended when less than two thirds of its visibility are left.
         """
-        now = time.time()
+        now = self._looked = time.time()
         numbered: dict[int, Receipt] = {**self._receipts, **{-1 - i: it for i, it in enumerate(held)}}
         for number in [n for n, it in numbered.items() if it.deadline - _MARGIN_S < now]:
             del numbered[number]
@@ -111,7 +117,9 @@ class Hand:
             self.expired += 1
             del self._receipts[number], self._messages[number]
         self._receipts = {n: it for n, it in numbered.items() if n >= 0}
-        return [it for n, it in numbered.items() if n < 0]
+        kept = [it for n, it in numbered.items() if n < 0]
+        self.expired += len(held) - len(kept)
+        return kept
 
     def _extend(self, numbered: dict[int, Receipt], now: float) -> None:
         for source in self._sources.values():
@@ -213,7 +221,11 @@ def fetch_objects(
     for message in messages:
         packer.settle(message)
     packer.receipts += hand.complete()
-    for ref, found in _read_all(hand, sources, limits, pool):
+
+    def watch() -> None:
+        packer.receipts = hand.watch(packer.receipts)
+
+    for ref, found in _read_all(hand, sources, limits, pool, watch):
         message_in_hand = hand.first(ref)
         if message_in_hand is None:
             continue
@@ -278,9 +290,16 @@ def reads_again(source: Source) -> bool:
 
 
 def _read_all(
-    hand: Hand, sources: Mapping[str, Source], limits: FetchLimits, pool: ThreadPoolExecutor
+    hand: Hand,
+    sources: Mapping[str, Source],
+    limits: FetchLimits,
+    pool: ThreadPoolExecutor,
+    watch: Callable[[], None],
 ) -> Iterator[tuple[ObjectRef, Content | AwsFault]]:
-    """Every object that is still wanted, in order, read ahead within the limits of count and bytes."""
+    """Every object that is still wanted, in order, read ahead within the limits of count and bytes.
+
+    `watch` is called while one is waited for.
+    """
     wanted = deque(hand.refs())
     running: deque[tuple[ObjectRef, int, Future[Content]]] = deque()
     in_flight = 0
@@ -298,6 +317,9 @@ def _read_all(
         if running:
             ref, size, future = running.popleft()
             in_flight -= size
+            watch()
+            while not wait([future], _LOOK_S).done:
+                watch()
             try:
                 yield ref, future.result()
             except AwsFault as fault:
