@@ -13,7 +13,7 @@ from schemas.datasets import EVENTS
 from schemas.values import Commit, Slice
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output, Store, open_store
-from transforms.stores.parquet import EVENTS_LAYOUT, encode
+from transforms.stores.parquet import EVENTS_LAYOUT, encode, own_values
 from transforms.stores.settings import Settings, commit_log
 from transforms.stores.tree import path_of
 
@@ -30,6 +30,8 @@ def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPool
 
         def write(commit: Commit) -> None:
             rows = events.slice(commit.start, commit.length)
+            if commit.length < len(events):
+                rows = own_values(rows)
             store.create(path_of(EVENTS, commit.partition, commit.number), encode(rows, EVENTS_LAYOUT))
             log.completed(commit.partition, commit.number)
 

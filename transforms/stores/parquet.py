@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -65,6 +66,32 @@ def encode(table: pa.Table, layout: Layout, ranges: Mapping[int, TimeRange] | No
         writer.add_key_value_metadata(metadata)
         writer.write_table(table.replace_schema_metadata(), row_group_size=layout.row_group)
     return sink.getvalue().to_pybytes()
+
+
+def own_values(table: pa.Table) -> pa.Table:
+    """The table, its dictionary columns cut to the values that its own rows have.
+
+    A part of a larger table brings the whole's dictionaries along, and Parquet would write all of their values: those
+    of other partitions too.
+    """
+    columns = [
+        _own_values(column.combine_chunks()) if pa.types.is_dictionary(column.type) else column
+        for column in table.columns
+    ]
+    return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def _own_values(column: Any) -> Any:
+    indices, values = column.indices, column.dictionary
+    if len(values) <= 1 or not len(indices):
+        return column
+    present = indices.drop_null() if indices.null_count else indices
+    used = np.zeros(len(values), np.bool_)
+    used[present.to_numpy()] = True
+    if used.all():
+        return column
+    renumbered: Any = pa.array(np.cumsum(used, dtype=np.int32) - 1)
+    return pa.DictionaryArray.from_arrays(renumbered.take(indices), values.filter(pa.array(used)))
 
 
 def conform(columns: Mapping[str, Any], dataset: Dataset) -> pa.Table:
