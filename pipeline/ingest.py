@@ -8,20 +8,22 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
 
-from pipeline.graph import Plan, ingest
+from pipeline.graph import Plan, ingest, replay
 from pipeline.progress import Display
 from pipeline.runs import run
 from pipeline.summary import Summary
 from schemas import counters
 from schemas.errors import AccessError, TrailweaveError
+from schemas.values import Message
 from transforms.fetch_objects import reads_again
-from transforms.receive_messages import STOP, Limits
+from transforms.parse_notifications import parse_notification
+from transforms.receive_messages import IN_HAND, STOP, Limits
 from transforms.stores.aws import AwsFault
 
 log = logging.getLogger(__name__)
@@ -91,8 +93,9 @@ def ingest_until_stopped(
 ) -> Summary:
     """Run micro-batches until a signal, or until no message has come for `until_idle_s` seconds.
 
-    A run that fails is tried again after a pause: its messages were not deleted. Raises what a run raised when the
-    first one was denied access, or when ten have failed in a row.
+    A run that something unforeseen ends is done again in halves, so that one message does not stop the others.
+    One that fails as a whole is tried again after a pause: its messages were not deleted. Raises what a run raised
+    when the first one was denied access, or when ten have failed in a row.
     """
     started = idle_since = time.monotonic()
     total: Counter[str] = Counter()
@@ -109,7 +112,7 @@ def ingest_until_stopped(
             due = {name: given for name, it in breakers.items() if (given := it.limits(limits, now))}
             if due:
                 try:
-                    counts = run(lambda pipeline, due=due: ingest(pipeline, plan, due), beam_flags)  # type: ignore[misc]
+                    counts = _run(plan, due, beam_flags)
                     failures = 0
                 except Exception as error:
                     failures = _failed(error, failures, ever=bool(total))
@@ -134,6 +137,53 @@ def ingest_until_stopped(
             " The log above names the call, the resource and the principal"
         )
     return Summary(total, time.monotonic() - started)
+
+
+def _run(plan: Plan, limits: Mapping[str, Limits], beam_flags: Sequence[str]) -> Counter[str]:
+    """One micro-batch. If something unforeseen ends it, its messages in halves, down to the one that does it."""
+    IN_HAND.clear()
+    try:
+        return run(lambda pipeline: ingest(pipeline, plan, limits), beam_flags)
+    except (TrailweaveError, AwsFault):
+        raise
+    except Exception as error:
+        messages = [parse_notification(it, plan.sources[it.source]) for it in IN_HAND]
+        if len(messages) < 2:
+            raise
+        log.error(
+            "run_failed: %s: %s; its %d messages are done in halves", type(error).__name__, error, len(messages)
+        )
+        failed: list[Message] = []
+        counts = Counter({counters.MESSAGES_RECEIVED: len(messages)})
+        for half in _halves(messages):
+            counts += _run_or_halve(plan, half, beam_flags, failed)
+        if len(failed) == len(messages):
+            raise
+        return counts
+
+
+def _run_or_halve(
+    plan: Plan, messages: Sequence[Message], beam_flags: Sequence[str], failed: list[Message]
+) -> Counter[str]:
+    try:
+        return run(lambda pipeline: replay(pipeline, plan, list(messages)), beam_flags)
+    except (TrailweaveError, AwsFault):
+        raise
+    except Exception as error:
+        if len(messages) == 1:
+            failed += messages
+            keys = ", ".join(ref.key for ref in messages[0].objects)
+            log.exception("message_failed: %s of %s; it is left in the queue", type(error).__name__, keys)
+            if len(failed) > _FAILURES_BEFORE_EXIT:
+                raise
+            return Counter()
+        halves = _halves(messages)
+        return sum((_run_or_halve(plan, half, beam_flags, failed) for half in halves), Counter())
+
+
+def _halves(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
+    middle = len(messages) // 2
+    return messages[:middle], messages[middle:]
 
 
 def _failed(error: Exception, failures: int, *, ever: bool) -> int:

@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 # Set by the runtime's signal handler; every poll ends within `_POLL_S` seconds of it.
 STOP = threading.Event()
 
+# What the last micro-batch of this process received: a run that fails is done again from here.
+IN_HAND: list[Delivery] = []
+
 _POLL_S = 1
 _MOST_POLLERS = 8
 _STREAM_MESSAGES = 100
@@ -144,7 +147,9 @@ class _Receive(beam.DoFn):
         self._errors = Metrics.counter(counters.NAMESPACE, counters.RECEIVE_ERRORS)
 
     def process(self, sources: tuple[tuple[Source, Limits], ...]) -> Iterator[Delivery]:
+        IN_HAND.clear()
         for received in receive_from_all(sources):
+            IN_HAND.extend(received.deliveries)
             self._errors.inc(1 if received.fault else 0)
             self._count.inc(len(received.deliveries))
             yield from received.deliveries
