@@ -89,9 +89,11 @@ class World:
 
     # Running.
 
-    def one_run(self, messages: int, *, slice_bytes: int = 64_000_000, **members: Any) -> Counter[str]:
+    def one_run(
+        self, messages: int, *, slice_bytes: int = 64_000_000, reads: int = 32, **members: Any
+    ) -> Counter[str]:
         """One micro-batch of so many messages, at once."""
-        plan = replace(self.plan(**members), fetch=FetchLimits(slice_bytes=slice_bytes))
+        plan = replace(self.plan(**members), fetch=FetchLimits(slice_bytes=slice_bytes, reads=reads))
         limits = Limits(messages=messages, wait_s=3.0, idle_s=3.0)
         return run(lambda pipeline: graph.ingest(pipeline, plan, {"trail": limits}))
 

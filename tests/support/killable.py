@@ -1,0 +1,124 @@
+"""The command line in processes that die by kill -9 where they are told to, forked from one that has it all imported.
+
+`aim` is (place, nth): the process kills itself when it comes to that place for the nth time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+PLACES = (
+    "before a fetch",
+    "after a fetch",
+    "before the raw file",
+    "in a write",
+    "after the raw file",
+    "before the marker",
+    "after the marker",
+    "before the ledger",
+    "before a delete",
+    "after a delete",
+)
+_PRELOAD = [
+    "pipeline.cli",
+    "pipeline.commands",
+    "pipeline.ingest",
+    "pipeline.replay",
+    "pipeline.dead_letters",
+    __name__,
+]
+_FOLDERS = {"raw file": "aws_s3_raw", "marker": "cloud_audit_logs", "ledger": "ingest_log"}
+
+
+class Starter:
+    """Starts processes that run the command line; each dies with `die` or by its aim."""
+
+    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(_PRELOAD)
+        self._environment = dict(environment)
+        self._logs = logs
+        self.count = 0
+
+    def start(self, arguments: Sequence[str], aim: tuple[str, int] | None = None) -> BaseProcess:
+        self.count += 1
+        log = str(self._logs / f"{self.count:03}.log")
+        process = self._context.Process(target=_run, args=(list(arguments), self._environment, aim, log), daemon=True)
+        process.start()
+        return process
+
+    def log_of_all(self) -> str:
+        return "\n".join(f"--- {it.name}\n{it.read_text()[-1500:]}" for it in sorted(self._logs.glob("*.log")))
+
+
+def die(process: BaseProcess) -> None:
+    """kill -9, if it still runs."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(process.pid or 0), signal.SIGKILL)
+    process.join()
+
+
+def was_killed(process: BaseProcess) -> bool:
+    return process.exitcode == -signal.SIGKILL
+
+
+def _run(arguments: list[str], environment: dict[str, str], aim: tuple[str, int] | None, log: str) -> None:
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    if aim:
+        _install(*aim)
+    sys.argv = ["trailweave", *arguments]
+    from pipeline.cli import main
+
+    main()
+
+
+def _install(place: str, nth: int) -> None:
+    left = [nth]
+
+    def reached() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    from transforms import acknowledge_messages, fetch_objects
+    from transforms.stores import files, queue
+
+    if "fetch" in place:
+        _wrap(fetch_objects, "read_object", reached, place)
+    elif "delete" in place:
+        _wrap(queue, "delete", reached, place)
+        assert acknowledge_messages.queue is queue
+    elif place == "in a write":
+        _wrap(os, "link", reached, "before", lambda source, target: "aws_s3_raw" in str(target))
+    else:
+        folder = next(folder for word, folder in _FOLDERS.items() if word in place)
+        _wrap(files.LocalStore, "create", reached, place, lambda store, path, content: path.startswith(folder))
+
+
+def _wrap(
+    owner: Any, name: str, reached: Callable[[], None], place: str, matches: Callable[..., bool] = lambda *_: True
+) -> None:
+    work = getattr(owner, name)
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        hit = matches(*arguments, **named)
+        if hit and not place.startswith("after"):
+            reached()
+        result = work(*arguments, **named)
+        if hit and place.startswith("after"):
+            reached()
+        return result
+
+    setattr(owner, name, wrapped)
