@@ -44,6 +44,9 @@ def set_up(*, debug: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, handlers=[handler], force=True)
     for name in _OURS:
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)
+    if not debug:
+        # It logs each error of a stage with its traceback, and then raises it; who catches it tells.
+        logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     # Even when debugging: these log headers and bodies.
     for name in ("botocore", "urllib3", "boto3"):
         logging.getLogger(name).setLevel(logging.WARNING)

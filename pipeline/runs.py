@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,9 +11,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from schemas import counters
+from schemas.errors import TrailweaveError
 
 # By name: "DirectRunner" picks another engine when it can reach the internet.
 LOCAL_RUNNER = "FnApiRunner"
+# What Beam appends to the text of an error; the operator's text stands without it.
+_STEP = re.compile(r" \[while running '[^']*'\]")
 
 
 def run(build: Callable[[beam.Pipeline], Any], beam_flags: Sequence[str] = ()) -> Counter[str]:
@@ -20,8 +24,12 @@ def run(build: Callable[[beam.Pipeline], Any], beam_flags: Sequence[str] = ()) -
     flags = list(beam_flags) if engine(beam_flags) else [*beam_flags, f"--runner={LOCAL_RUNNER}"]
     pipeline = beam.Pipeline(options=PipelineOptions(flags))
     build(pipeline)
-    result = pipeline.run()
-    result.wait_until_finish()
+    try:
+        result = pipeline.run()
+        result.wait_until_finish()
+    except TrailweaveError as error:
+        error.args = tuple(_STEP.sub("", str(it)) for it in error.args)
+        raise
     return counted(result)
 
 

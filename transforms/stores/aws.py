@@ -29,9 +29,12 @@ _TRANSIENT = re.compile(
     r"Throttl|SlowDown|TooManyRequests|RequestLimit|InternalError|InternalFailure|ServiceUnavailable|RequestTimeout"
     r"|ConditionalRequestConflict|OperationAborted|ExpiredToken|RequestExpired|^5\d\d$|^409$"
 )
+_NO_QUEUE = "there is no such queue: check its URL, the region, and AWS_ENDPOINT_URL"
 # What helps, where it is not a permission.
 _REMEDIES = {
     "NoSuchBucket": "there is no such bucket: check its name, the region, and AWS_ENDPOINT_URL",
+    "AWS.SimpleQueueService.NonExistentQueue": _NO_QUEUE,
+    "QueueDoesNotExist": _NO_QUEUE,
     "InvalidObjectState": "it is archived: restore it, and its message is read at the next delivery",
     "InvalidAccessKeyId": "the access key is unknown or disabled: enable or renew it",
     "InvalidClientTokenId": "the access key is unknown or disabled: enable or renew it",
