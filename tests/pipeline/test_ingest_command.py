@@ -1,0 +1,162 @@
+"""`python -m pipeline ingest` as a process: signals, exit codes, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.fault_proxy import delayed, denied
+from support.trails import event_ids, records, trail_key, trail_object
+from support.world import World, assert_one_to_one
+
+OBJECTS = {trail_key(f"o{n}"): trail_object(records(range(n * 10, n * 10 + 10))) for n in range(12)}
+IDS = [it for body in OBJECTS.values() for it in event_ids(body)]
+SUMMARY_KEYS = {"objects", "records", "written", "duplicates", "dead_letters", "deferred", "seconds", "counters"}
+
+
+def environment(aws: World) -> dict[str, str]:
+    return aws.emulator.environment(os.environ) | {"AWS_ENDPOINT_URL": aws.endpoint_url, "PYTHONWARNINGS": "error"}
+
+
+@contextmanager
+def ingesting(aws: World, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "pipeline", "ingest", "--queue-url", aws.queue_url, "--output", str(aws.output)]
+    process = subprocess.Popen(
+        [*command, "--max-wait", "0.3", "--json", *options],
+        env=environment(aws),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, "it did not come to pass"
+        time.sleep(0.05)
+
+
+def test_until_idle_it_ingests_everything_and_prints_a_summary(aws: World) -> None:
+    aws.put_all(OBJECTS)
+
+    with ingesting(aws, "--until-idle", "1") as process:
+        out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 0, err
+    told = json.loads(out)
+    assert set(told) == SUMMARY_KEYS
+    assert (told["objects"], told["records"], told["written"], told["dead_letters"]) == (12, 120, 120, 0)
+    assert told["counters"]["messages_deleted"] == 12
+    assert_one_to_one(aws.output, IDS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_the_run_in_work_and_exits_0(faulty: World, number: signal.Signals) -> None:
+    faulty.put_all(OBJECTS)
+    faulty.proxy.when("GetObject").do(delayed(1.5))
+
+    with ingesting(faulty) as process:
+        wait_for(lambda: faulty.proxy.calls("GetObject"))
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 0, err
+    told = json.loads(out)
+    assert told["counters"]["messages_received"] == told["counters"]["messages_deleted"] > 0
+    assert told["deferred"] == 0
+    assert sum(faulty.waiting()) == 12 - told["counters"]["messages_deleted"]
+
+
+def test_a_signal_while_idle_ends_it_within_a_long_poll(aws: World) -> None:
+    with ingesting(aws) as process:
+        wait_for(lambda: (aws.output / ".trailweave" / "settings.json").exists())
+        time.sleep(1.5)
+        begun = time.monotonic()
+        process.terminate()
+        process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert time.monotonic() - begun < 10
+
+
+def test_a_second_signal_exits_at_once_and_loses_nothing(make_world: Callable[..., World]) -> None:
+    faulty = make_world(proxied=True, visibility_timeout_s=10)
+    faulty.put_all(OBJECTS)
+    rule = faulty.proxy.when("GetObject").do(delayed(30))
+
+    with ingesting(faulty) as process:
+        wait_for(lambda: faulty.proxy.calls("GetObject"))
+        process.terminate()
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.terminate()
+        process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not faulty.proxy.calls("DeleteMessageBatch")
+
+    rule.stop()
+    with ingesting(faulty, "--until-idle", "11") as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert_one_to_one(faulty.output, IDS)
+    assert faulty.waiting() == (0, 0)
+
+
+def test_when_everything_is_denied_it_exits_3_and_says_why(faulty: World) -> None:
+    faulty.put_all(OBJECTS)
+    faulty.proxy.when("GetObject").do(denied())
+
+    with ingesting(faulty, "--until-idle", "1") as process:
+        out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 3
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("trailweave: TW-ACCESS: every object of source default was denied")
+    lines = [json.loads(it) for it in err.splitlines() if it.startswith("{")]
+    deferred = [it["text"] for it in lines if it["event"] == "object_deferred"]
+    assert all("s3:GetObject on arn:aws:s3:::" in it and "arn:aws:iam::" in it for it in deferred)
+    assert deferred
+
+
+def test_its_log_is_one_json_object_a_line_without_a_secret(faulty: World, tmp_path: Path) -> None:
+    faulty.put_all(OBJECTS)
+    faulty.proxy.when("GetObject", key="*_o1.*").do(denied())
+
+    with ingesting(faulty, "--until-idle", "1") as process:
+        out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    for line in err.splitlines():
+        assert set(json.loads(line)) >= {"timestamp", "level", "event", "logger", "text"}
+    assert "R100" not in err
+    assert "emulated" not in out + err
+
+
+def test_a_queue_that_does_not_exist_is_told_with_exit_code_3(aws: World) -> None:
+    aws.queue_url += "-not"
+
+    with ingesting(aws, "--until-idle", "1") as process:
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 3
+    assert err.splitlines()[-1] == (
+        f"trailweave: TW-ACCESS: sqs:GetQueueAttributes on queue 111122223333/{aws.bucket}-not was refused to"
+        " arn:aws:iam::111122223333:root (AWS.SimpleQueueService.NonExistentQueue);"
+        " there is no such queue: check its URL, the region, and AWS_ENDPOINT_URL"
+    )
+    assert "Traceback" not in err
