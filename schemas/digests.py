@@ -50,13 +50,12 @@ def _digest(id_: str) -> bytes:
 
 def first_of_each(digests: Digests, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
     """For each row whether it is the first of its digest within its group (its partition)."""
-    high, places = np.unique(digests[:, 0], return_index=True)
-    if len(high) == len(digests):
-        return np.ones(len(digests), np.bool_)
-    keys = np.stack([groups.astype(np.uint64), digests[:, 0], digests[:, 1]], axis=1)
-    _, places = np.unique(keys, axis=0, return_index=True)
-    first = np.zeros(len(digests), np.bool_)
-    first[places] = True
+    high = np.sort(digests[:, 0])
+    first = np.ones(len(digests), np.bool_)
+    if (high[1:] == high[:-1]).any():
+        order = np.lexsort((digests[:, 1], digests[:, 0], groups))
+        keys = np.column_stack([groups.astype(np.uint64), digests])[order]
+        first[order[1:]] = (keys[1:] != keys[:-1]).any(axis=1)
     return first
 
 

@@ -27,7 +27,7 @@ from transforms.providers import PROVIDERS_BY_NAME, Provider
 from transforms.providers.rows import committed_slice
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output
-from transforms.stores.parquet import RAW_LAYOUT, TimeRange, conform, encode
+from transforms.stores.parquet import RAW_LAYOUT, TimeRange, conform, encode, own_values
 from transforms.stores.settings import Settings, commit_log
 
 Rows = NDArray[np.int64]
@@ -56,7 +56,7 @@ def commit_raw(
     """
     if filled.records is None or filled.provider is None:
         return filled, []
-    records = _with_ingestion_time(filled.records, now or datetime.now(UTC))
+    records = _with_ingestion_time(filled.records, now or datetime.now(UTC)).combine_chunks()
     codes, partitions = partitions_of(records)
     digests = digests_of(records["event_id"])
     times = records["event_time"].combine_chunks().cast(pa.int64()).to_numpy()
@@ -75,7 +75,7 @@ def commit_raw(
     return (
         replace(
             filled,
-            records=records if len(kept) == len(records) and (kept[1:] > kept[:-1]).all() else records.take(kept),
+            records=_taken(records, kept),
             commits=_commits(done),
             objects=_counted(filled, records, done, kept),
         ),
@@ -116,11 +116,12 @@ def commit_partition(
 
 def raw_file(records: pa.Table, rows: Rows, number: int, provider: Provider, ranges: dict[int, TimeRange]) -> bytes:
     """The rows as a file of `aws_s3_raw`, clustered so that like stands beside like."""
-    table = records.take(_clustered(records, rows, provider))
-    columns: dict[str, Any] = {name: table[name] for name in table.column_names}
+    stored = [name for name in RAW.arrow.names if name in records.column_names]
+    table = records.select(stored).take(_clustered(records, rows, provider))
+    columns: dict[str, Any] = dict(zip(stored, table.columns, strict=True))
     columns["provider"] = constant(provider.name, len(table))
     columns["commit_number"] = pa.array(np.full(len(table), number, np.int32))
-    return encode(conform(columns, RAW), RAW_LAYOUT, ranges)
+    return encode(own_values(conform(columns, RAW)), RAW_LAYOUT, ranges)
 
 
 def constant(text: str, length: int) -> pa.Array[Any]:
@@ -140,6 +141,13 @@ def _clustered(records: pa.Table, rows: Rows, provider: Provider) -> Rows:
 def _lengths(texts: Any) -> NDArray[np.int32]:
     lengths: NDArray[np.int32] = pc.binary_length(texts).to_numpy()
     return lengths
+
+
+def _taken(records: pa.Table, rows: Rows) -> pa.Table:
+    """Some rows. Their raw text, the bulk, stays where it is: the column names it by index."""
+    places: Any = pa.array(rows.astype(np.int32))
+    by_index: Any = pa.DictionaryArray.from_arrays(places, records["raw_json"].combine_chunks())
+    return records.drop_columns(["raw_json"]).take(rows).append_column("raw_json", by_index)
 
 
 def _with_ingestion_time(records: pa.Table, now: datetime) -> pa.Table:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 import apache_beam as beam
@@ -204,19 +206,21 @@ class _Gathered:
                 raise ValueError(f"rows of the provider {name!r}, which this version does not know; upgrade it")
             records = decode_rows(mine, provider)
             self._tallies[index].provider = name
-            self._note(index, records["event_time"].combine_chunks(), len(records))
             records = records.append_column("object_index", pa.array(np.full(len(records), index, np.int32)))
+            self._note(records["object_index"], records["event_time"])
             self._chunks.setdefault(name, []).append(records)
 
     def tables(self) -> list[tuple[str, pa.Table]]:
-        """Each provider's records."""
+        """Each provider's records, every column in one piece."""
         for name in [*self._waiting]:
             self._decode(PROVIDERS_BY_NAME[name])
-        return [
-            (name, pa.concat_tables(chunks, promote_options="default").unify_dictionaries())
-            for name, chunks in self._chunks.items()
-            if chunks
-        ]
+        return [(name, self._joined(chunks)) for name, chunks in self._chunks.items() if chunks]
+
+    def _joined(self, chunks: list[pa.Table]) -> pa.Table:
+        records = pa.concat_tables(chunks, promote_options="default").unify_dictionaries().combine_chunks()
+        if "source_key" in records.column_names:
+            return records
+        return _with_columns(records, self._sources(records["object_index"].combine_chunks()))
 
     def _decode(self, provider: Provider) -> None:
         records, places, indices = self._waiting.pop(provider.name, ([], [], []))
@@ -232,15 +236,12 @@ class _Gathered:
             if kept:
                 self._put(provider, *(list(column) for column in zip(*kept, strict=True)))
             return
-        decoded = provider.decode(records)
         columns = {
             "raw_json": raw_json,
             "source_index": pa.array(places, pa.int64()),
             "object_index": pa.array(indices, pa.int32()),
         }
-        for name, column in columns.items():
-            decoded = decoded.append_column(name, column)
-        self._keep(provider, decoded)
+        self._keep(provider, _with_columns(provider.decode(records), columns))
 
     def _keep(self, provider: Provider, decoded: pa.Table) -> None:
         problems = decoded["problem"]
@@ -249,19 +250,20 @@ class _Gathered:
             decoded = decoded.filter(pc.is_null(problems))
         if not len(decoded):
             return
-        indices = decoded["object_index"].combine_chunks().to_numpy()
-        times = decoded["event_time"].combine_chunks()
-        starts = np.flatnonzero(np.diff(indices, prepend=-1))
-        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(indices)], strict=True):
-            self._note(int(indices[start]), times[start:stop], stop - start)
-        self._chunks.setdefault(provider.name, []).append(self._spine(decoded, indices))
+        self._note(decoded["object_index"], decoded["event_time"])
+        self._chunks.setdefault(provider.name, []).append(self._spine(decoded))
 
-    def _note(self, index: int, times: Any, count: int) -> None:
-        tally = self._tallies[index]
-        micros = times.cast(pa.int64()).to_numpy()
-        tally.records += count
-        if count:
-            first, final = int(micros.min()), int(micros.max())
+    def _note(self, objects: Any, times: Any) -> None:
+        """Count the records of each object, which stand together, and their first and last time."""
+        indices = objects.combine_chunks().to_numpy()
+        micros = times.combine_chunks().cast(pa.int64()).to_numpy()
+        starts = np.flatnonzero(np.diff(indices, prepend=-1))
+        counts = np.diff(starts, append=len(indices))
+        firsts, finals = np.minimum.reduceat(micros, starts), np.maximum.reduceat(micros, starts)
+        columns = (indices[starts], counts, firsts, finals)
+        for index, count, first, final in zip(*(it.tolist() for it in columns), strict=True):
+            tally = self._tallies[index]
+            tally.records += count
             tally.first = first if tally.first is None else min(first, tally.first)
             tally.final = final if tally.final is None else max(final, tally.final)
 
@@ -271,7 +273,7 @@ class _Gathered:
             bad = NoRecord(row["raw_json"].encode(), row["problem"])
             self.reject(row["object_index"], row["source_index"], bad)
 
-    def _spine(self, decoded: pa.Table, indices: Any) -> pa.Table:
+    def _spine(self, decoded: pa.Table) -> pa.Table:
         account: Any = decoded["record_account"]
         if account.null_count:
             keys = pa.array([facts(part.ref.key).account or "unknown" for part in self._parts], pa.string())
@@ -279,32 +281,33 @@ class _Gathered:
         event_id: Any = decoded["event_id"]
         if event_id.null_count:
             event_id = _named(event_id, account, decoded["event_time"], decoded["raw_json"])
-        decoded = decoded.drop_columns(["record_account", "problem", "event_id"])
-        columns = {
-            "event_id": event_id,
-            "recipient_account_id": account,
-            "source_name": self._of_parts(indices, [part.source for part in self._parts]),
-            "source_bucket": self._of_parts(indices, [part.ref.bucket for part in self._parts]),
-            "source_key": self._of_parts(indices, [part.ref.key for part in self._parts]),
-            "source_version": self._of_parts(indices, [part.ref.version for part in self._parts]),
-        }
-        for name, column in columns.items():
-            decoded = decoded.append_column(name, column)
-        return decoded
+        decoded = decoded.drop_columns(["record_account", "problem"])
+        return _with_columns(decoded, {"event_id": event_id, "recipient_account_id": account})
 
-    def _of_parts(self, indices: Any, values: list[str]) -> Any:
-        return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(values, pa.string()))
+    def _sources(self, indices: Any) -> dict[str, Any]:
+        parts = self._parts
+        texts = {
+            "source_name": [part.source for part in parts],
+            "source_bucket": [part.ref.bucket for part in parts],
+            "source_key": [part.ref.key for part in parts],
+            "source_version": [part.ref.version for part in parts],
+        }
+        return {
+            name: pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
+            for name, values in texts.items()
+        }
+
+
+def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    return pa.table({**dict(zip(table.column_names, table.columns, strict=True)), **columns})
 
 
 def _text_column(records: Sequence[RawRecord]) -> Any:
     """The records' bytes as one string array; None if any is not UTF-8."""
-    text = b"".join(records)
-    sizes = np.fromiter((memoryview(record).nbytes for record in records), np.int64, len(records))
-    offsets: Any = np.zeros(len(records) + 1, np.int32)
-    np.cumsum(sizes, out=offsets[1:])
-    array = pa.Array.from_buffers(pa.binary(), len(records), [None, pa.py_buffer(offsets), pa.py_buffer(text)])
+    offsets = array("i", accumulate(map(len, records), initial=0))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(records))]
     try:
-        return array.cast(pa.string())
+        return pa.Array.from_buffers(pa.binary(), len(records), buffers).cast(pa.string())
     except pa.ArrowInvalid:
         return None
 
