@@ -1,0 +1,143 @@
+"""The commit protocol over its real step functions, through every interleaving and every crash.
+
+A protocol with a part taken out must be caught: a model that cannot fail proves nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from model.commit_model import Message, Model, Protocol
+from model.explore import Violation
+
+from schemas.datasets import EVENTS, RAW
+from transforms.stores import commit_log
+from transforms.stores.commit_log import CommitLog
+from transforms.stores.tree import list_files
+
+AB = Message("ab", ("a", "b"))
+BC = Message("bc", ("b", "c"))
+OVERLAPPING = {"A": (AB,), "B": (BC,)}
+
+
+def explored(model: Model, at_least: int) -> None:
+    """Walk it, and be sure that the walk was one."""
+    explorer = model.explore()
+    print(f"{explorer.states:,} states, {explorer.histories:,} histories, {explorer.ends} ends")
+    assert explorer.states >= at_least
+    assert explorer.ends >= 1
+
+
+def test_an_event_is_in_one_raw_file_whatever_the_interleaving_and_the_crash_with_repair_beside() -> None:
+    explored(Model(OVERLAPPING, repairs=True), 100_000)
+
+
+def test_a_read_that_fails_leaves_no_cache_that_misses_a_commit() -> None:
+    explored(Model(OVERLAPPING, faults=(0, 1), reads_fail=True), 3_000)
+
+
+def test_a_message_received_by_two_processes_at_once_is_kept_once() -> None:
+    twice = Message("ab", ("a", "b"), bad=True)
+    explored(Model({"A": (twice,), "B": (twice,)}), 5_000)
+
+
+def test_a_process_with_a_warm_cache_sees_the_others_commits() -> None:
+    workers = {"A": (Message("z", ("z",)), AB), "B": (Message("b", ("b",)),)}
+    explored(Model(workers, faults=(0, 1)), 5_000)
+
+
+def test_a_cache_that_is_always_too_old_changes_nothing() -> None:
+    explored(Model(OVERLAPPING, Protocol(is_clock_old=True), faults=(1, 0)), 4_000)
+
+
+def test_slices_over_two_partitions_commit_each_by_itself() -> None:
+    both = Message("ax", ("a", "x@06"))
+    explored(Model({"A": (both,), "B": (Message("x", ("x@06",)),)}, faults=(1, 0)), 2_000)
+    explored(Model({"A": (both,), "B": (Message("xa", ("a", "x@06")),)}, faults=(0, 0)), 1_000)
+
+
+def refuted(model: Model, reason: str) -> None:
+    with pytest.raises(Violation, match=reason):
+        model.explore()
+
+
+def test_the_model_catches_overwriting() -> None:
+    refuted(Model(OVERLAPPING, overwrites=True), "lost|deleted while")
+
+
+def test_the_model_catches_a_delete_before_the_write() -> None:
+    refuted(Model({"A": (AB,)}, Protocol(deletes_first=True)), "is deleted while")
+
+
+def test_the_model_catches_that_each_batch_derives_only_its_own_commit() -> None:
+    refuted(Model(OVERLAPPING, Protocol(derives_matched=False)), "not in cloud_audit_logs")
+
+
+def test_the_model_catches_a_marker_that_nobody_looks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CommitLog, "is_complete", lambda *_: True)
+    refuted(Model(OVERLAPPING), "not in cloud_audit_logs")
+
+
+def test_the_model_catches_a_conflict_after_which_nothing_is_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit_log, "found_in", lambda digests, _: np.zeros(len(digests), np.bool_))
+    refuted(Model(OVERLAPPING), "double")
+
+
+def test_the_model_catches_a_lost_answer_taken_for_a_conflict_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def skip_the_number(log: CommitLog, partition: Any, known: Any, *_: Any) -> bool:
+        known.highest += 1
+        return False
+
+    honest = CommitLog.create
+
+    def create(log: CommitLog, partition: Any, known: Any, *rest: Any) -> bool:
+        return honest(log, partition, known, *rest) or skip_the_number(log, partition, known)
+
+    monkeypatch.setattr(CommitLog, "create", create)
+    monkeypatch.setattr(CommitLog, "refresh", refresh_once(CommitLog.refresh))
+    refuted(Model({"A": (AB,)}), "raw has|double|dense")
+
+
+def refresh_once(honest: Any) -> Any:
+    def refresh(log: CommitLog, partition: Any, known: Any) -> None:
+        if known.listed is None:
+            honest(log, partition, known)
+
+    return refresh
+
+
+def test_the_model_catches_a_cache_that_never_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CommitLog, "refresh", refresh_once(CommitLog.refresh))
+    refuted(Model(OVERLAPPING), "come to an end|double|lost|deleted")
+
+
+def test_the_model_catches_an_interrupted_listing_that_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = CommitLog.refresh
+
+    def refresh(log: CommitLog, partition: Any, known: Any) -> None:
+        try:
+            honest(log, partition, known)
+        finally:
+            known.listed = 0.0
+
+    monkeypatch.setattr(CommitLog, "refresh", refresh)
+    refuted(Model(OVERLAPPING, faults=(0, 1), reads_fail=True), "double|is deleted while")
+
+
+def test_the_model_catches_commits_listed_before_their_markers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit made between the two listings looks like a marker whose commit retention has removed."""
+    monkeypatch.setattr(CommitLog, "refresh", refresh_in_the_wrong_order)
+    refuted(Model(OVERLAPPING), "is deleted while")
+
+
+def refresh_in_the_wrong_order(log: Any, partition: Any, known: Any) -> None:
+    for file in list_files(log._store, RAW, partition):
+        known.files[file.first] = file
+        known.highest = max(known.highest, file.last)
+    for file in list_files(log._store, EVENTS, partition):
+        known.complete.add(file.first)
+        known.highest_marker = max(known.highest_marker, file.last)
+    log._learn_ranges(partition, known)
+    known.listed = 0.0
