@@ -6,8 +6,9 @@ import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pipeline import config as configuration
 from pipeline.config import Config
@@ -133,16 +134,26 @@ def begin(config: Config, sources: dict[str, Source]) -> Plan:
 
 def refuse_loop(output: Output, source: Source) -> None:
     """An output inside what a source reads would be ingested again, for ever."""
-    root = urlsplit(output.uri)
-    if root.scheme != "s3":
-        return
-    inside = f"{root.netloc}/{root.path.strip('/')}/"
-    location = urlsplit(source.location or "")
-    read = f"{location.netloc}/{location.path.strip('/')}".rstrip("/") + "/"
-    if (location.scheme == "s3" and inside.startswith(read)) or root.netloc in source.buckets:
-        raise ConfigError(
-            f"output {output.uri!r} lies in what source {source.name!r} reads; use another bucket for the output"
+    root, location = urlsplit(output.uri), urlsplit(source.location or "")
+    if root.scheme == "s3":
+        inside = f"{root.netloc}/{root.path.strip('/')}/"
+        read = f"{location.netloc}/{location.path.strip('/')}".rstrip("/") + "/"
+        loops = (location.scheme == "s3" and inside.startswith(read)) or root.netloc in source.buckets
+    else:
+        loops = (
+            source.location is not None
+            and location.scheme != "s3"
+            and _folder(root).is_relative_to(_folder(location))
         )
+    if loops:
+        what = "bucket" if root.scheme == "s3" else "folder"
+        raise ConfigError(
+            f"output {output.uri!r} lies in what source {source.name!r} reads; use another {what} for the output"
+        )
+
+
+def _folder(location: SplitResult) -> Path:
+    return Path(location.path).resolve()
 
 
 def repair(config: Config) -> tuple[int, int]:
