@@ -15,6 +15,7 @@ from transforms.batch_messages import BatchMessages
 from transforms.commit_raw import CommitRaw
 from transforms.explode_records import ExplodeRecords
 from transforms.fetch_objects import FetchLimits, FetchObjects
+from transforms.list_objects import ListedObjects
 from transforms.normalize_records import NormalizeRecords
 from transforms.parse_notifications import ParseNotifications
 from transforms.receive_messages import Limits, ReceiveMessages
@@ -39,17 +40,17 @@ class Plan:
 
 def ingest(pipeline: beam.Pipeline, plan: Plan, limits: Mapping[str, Limits]) -> Any:
     """The main job, one micro-batch of it: what the queues of the sources in `limits` hold now."""
-    return keep(announced(pipeline, plan, limits), plan, BatchMessages())
+    return keep(announced(pipeline, plan, limits) | BatchMessages(), plan)
 
 
 def ingest_forever(pipeline: beam.Pipeline, plan: Plan, batches: BatchMessages, pollers: int) -> Any:
     """The main job on a streaming engine: one unbounded run."""
-    return keep(announced(pipeline, plan, None, pollers), plan, batches)
+    return keep(announced(pipeline, plan, None, pollers) | batches, plan)
 
 
 def replay(pipeline: beam.Pipeline, plan: Plan, messages: list[Message]) -> Any:
     """The same over objects that a listing found."""
-    return keep(pipeline | "ListedObjects" >> beam.Create(messages), plan, BatchMessages())
+    return keep(pipeline | ListedObjects(messages), plan)
 
 
 def announced(pipeline: beam.Pipeline, plan: Plan, limits: Mapping[str, Limits] | None, pollers: int = 1) -> Any:
@@ -58,16 +59,15 @@ def announced(pipeline: beam.Pipeline, plan: Plan, limits: Mapping[str, Limits] 
     return pipeline | ReceiveMessages(sources, limits, pollers) | ParseNotifications(plan.sources)
 
 
-def keep(messages: Any, plan: Plan, batches: BatchMessages) -> Any:
-    """Messages become datasets.
+def keep(batches: Any, plan: Plan) -> Any:
+    """Batches of messages become datasets.
 
     From FetchObjects on everything is one fused chain: each sink passes its slice on, since a sibling branch would
     run after the acknowledgement, which must come last.
     """
     coders.register()
     committed = (
-        messages
-        | batches
+        batches
         | FetchObjects(plan.sources, plan.fetch)
         | ExplodeRecords(plan.fetch.caps.record_bytes)
         | CommitRaw(plan.output, plan.settings)

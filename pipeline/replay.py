@@ -29,7 +29,7 @@ from transforms.stores.ledger import done_objects, is_done
 
 log = logging.getLogger(__name__)
 
-RUN_OBJECTS = 2_000
+RUN_OBJECTS = 10_000
 RUN_BYTES = 256_000_000
 _WINDOW = 50_000
 _AHEAD = 64
@@ -73,7 +73,7 @@ def replay_all(
 
 
 def cut(messages: Iterable[Message]) -> Iterator[Chunk]:
-    """Runs of about 256 MB, or 2,000 objects; within a window of 50,000 objects, one account and day after the other.
+    """Runs of about 256 MB, or 10,000 objects; within a window of 50,000 objects, one account and day after the other.
 
     A run ends where an account's day ends once it is half full, so that runs side by side seldom share a partition.
     """

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import apache_beam as beam
+
 from schemas.errors import AccessError, ConfigError
-from schemas.values import ObjectRef
+from schemas.values import Batch, Message, ObjectRef
 from transforms.stores.aws import Access, AwsFault, calling, client
 from transforms.stores.keys import facts, no_trail
 from transforms.stores.objects import local_ref
@@ -130,3 +133,28 @@ def _pages(bucket: str, prefix: str, access: Access, delimiter: dict[str, str]) 
             yield from paginator.paginate(Bucket=bucket, Prefix=prefix, **delimiter)
     except AwsFault as fault:
         raise AccessError(str(fault)) from fault
+
+
+# Batches on their way into a run of this very process, by token.
+_handed: dict[str, Batch] = {}
+
+
+class ListedObjects(beam.PTransform[Any, Any]):
+    """Pipeline in, one Batch out: the messages that a listing in this process found.
+
+    They are handed over inside the process, once. Beam would pickle, compress and shuffle thousands of references,
+    as elements of `Create` and as a transform's field alike, which costs as much as reading small objects does.
+    """
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        super().__init__()
+        self._token = str(uuid.uuid4())
+        _handed[self._token] = Batch(tuple(messages))
+
+    def expand(self, pipeline: Any) -> Any:
+        """Take the batch."""
+        return pipeline | beam.Create([self._token]) | beam.Map(_take).with_output_types(Batch)
+
+
+def _take(token: str) -> Batch:
+    return _handed.pop(token)
