@@ -75,8 +75,7 @@ def _document(feed: _Feed, record_bytes: int) -> Iterator[bytes | NoRecord]:
     head = feed.text
     start = len(head) - len(head.lstrip(_SPACE))
     entry, depth = _entry(head, start)
-    line, newline, _ = head[start:].partition(b"\n")
-    if depth == 0 and head[start : start + 1] == b"{" and newline and _is_json(line):
+    if depth == 0 and _is_lines(head[start : start + _HEAD]):
         feed.text = head[start:]
         return _lines(feed, record_bytes)
     feed.text = head[entry:]
@@ -88,9 +87,10 @@ def _entry(head: bytes, start: int) -> tuple[int, int]:
     if head[start : start + 1] == b"[":
         return start + 1, 1
     for found in _ENVELOPE.finditer(head, start):
-        scanner = _Scanner(0)
-        scanner.scan(head[start : found.end()])
-        if scanner.depth == 2:
+        _, _, depths = _Scanner(0).scan(head[start : found.end()])
+        if (depths <= 0).any():
+            break  # of a later document
+        if depths[-1] == 2:
             return found.end(), 2
     return start, 0
 
@@ -103,26 +103,55 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
+def _is_lines(text: bytes) -> bool:
+    """Whether each line is a record: the first, or, that one being no JSON at all, another that begins with it."""
+    first, *others = text.split(b"\n")[:-1] or [b""]
+    if first[:1] == b"{" and _is_json(first):
+        return True
+    _, kinds, depths = _Scanner(0).scan(first)
+    several = np.count_nonzero((kinds == _CLOSE) & (depths == 0)) > 1 and not (depths < 0).any()
+    return not several and any(line[:2] == b'{"' and _is_json(line) for line in others)
+
+
 def _lines(feed: _Feed, record_bytes: int) -> Iterator[bytes | NoRecord]:
     rest, passing = feed.text, False
     while True:
         *whole, rest = rest.split(b"\n")
         for line in whole:
-            if line.strip(_SPACE) and not passing:
-                yield line.strip(_SPACE)
+            if not passing:
+                yield from _line(line.strip(_SPACE), record_bytes)
             passing = False
         if len(rest) > record_bytes:
             if not passing:
-                yield _giant(rest, record_bytes)
+                yield _giant(rest.lstrip(_SPACE), record_bytes)
             rest, passing = b"", True
         chunk = feed.more()
         if not chunk:
             break
         rest += chunk
-    if _is_json(rest) and not passing and not feed.damage:
-        yield rest.strip(_SPACE)
+    if not passing and not feed.damage and (_is_json(rest) or _joined(rest)):
+        yield from _line(rest.strip(_SPACE), record_bytes)
         rest = b""
     yield from feed.end(b"" if passing else rest, record_bytes)
+
+
+def _line(line: bytes, record_bytes: int) -> Iterator[bytes | NoRecord]:
+    """The records of a line: one, or several where a text without a last line break was continued by another."""
+    start = 0
+    for end in _joined(line) or [len(line)]:
+        record = line[start:end].strip(_SPACE)
+        if record:
+            yield record if len(record) <= record_bytes else _giant(record, record_bytes)
+        start = end
+
+
+def _joined(line: bytes) -> list[int]:
+    """The ends of the values that follow each other in a line; none where it is one value, or not whole."""
+    if b"}{" not in line or _is_json(line):
+        return []
+    scanner = _Scanner(0)
+    ends, _ = scanner.record_ends(line, 0)
+    return ends if scanner.depth == 0 and not line[ends[-1] :].strip(_SPACE) else []
 
 
 def _values(feed: _Feed, depth: int, record_bytes: int) -> Iterator[bytes | NoRecord]:
@@ -138,7 +167,7 @@ def _values(feed: _Feed, depth: int, record_bytes: int) -> Iterator[bytes | NoRe
         if closing is not None:
             feed.text = chunk[closing:]
             return
-        pending += chunk[start:]
+        pending = b"" if scanner.is_past_list else (pending + chunk[start:]).lstrip(_SPACE)
         if len(pending) > record_bytes:
             if not passing:
                 yield _giant(pending, record_bytes)
@@ -148,7 +177,8 @@ def _values(feed: _Feed, depth: int, record_bytes: int) -> Iterator[bytes | NoRe
 
 
 def _giant(text: bytes, record_bytes: int) -> NoRecord:
-    return NoRecord(text[: 1 << 16], f"a record is larger than the cap of {record_bytes:,} bytes (max_record_bytes)")
+    reason = f"a record is larger than the cap of {record_bytes:,} bytes (max_record_bytes)"
+    return NoRecord(text[: min(1 << 16, record_bytes)], reason)
 
 
 class _Scanner:
@@ -156,6 +186,7 @@ class _Scanner:
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
+        self.is_past_list = False
         self._in_string = False
         self._escaping = False
 
@@ -167,14 +198,15 @@ class _Scanner:
         places, kinds, depths = self.scan(chunk)
         if depth == 0:
             return (places[(kinds == _CLOSE) & (depths <= 0)] + 1).tolist(), None
-        over = np.flatnonzero((kinds == _CLOSE) & (depths < depth))
-        last = int(over[0]) if len(over) else len(places)
-        ends = places[:last][(kinds[:last] == _COMMA) & (depths[:last] == depth)].tolist()
-        if not len(over):
-            return ends, None
+        last, ends = 0, []
+        if not self.is_past_list:
+            over = np.flatnonzero((kinds == _CLOSE) & (depths < depth))
+            self.is_past_list = len(over) > 0
+            last = int(over[0]) if self.is_past_list else len(places)
+            ends = places[:last][(kinds[:last] == _COMMA) & (depths[:last] == depth)].tolist()
+            ends += places[last : last + 1].tolist()
         done = np.flatnonzero((kinds[last:] == _CLOSE) & (depths[last:] <= 0))
-        closing = int(places[last:][done[0]]) + 1 if len(done) else len(chunk)
-        return [*ends, int(places[last])], closing
+        return ends, int(places[last:][done[0]]) + 1 if len(done) else None
 
     def scan(self, chunk: bytes) -> tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.int64]]:
         """Positions outside strings of brackets and commas, their kinds, and the depth after each."""

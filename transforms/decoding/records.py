@@ -52,7 +52,8 @@ def split_records(text: bytes, record_bytes: int) -> Split:
     if text.startswith(b'{"Records":['):
         try:
             records = _records.decode(text).Records
-            return Split(records, range(len(records)))
+            if len(text) <= record_bytes or all(memoryview(it).nbytes <= record_bytes for it in records):
+                return Split(records, range(len(records)))
         except _UNREADABLE:
             pass
     return sort_out([*cut_records([text], record_bytes)], 0)
