@@ -18,6 +18,7 @@ from botocore.credentials import (
     DeferredRefreshableCredentials,
 )
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from schemas.errors import AccessError, ConfigError
 
@@ -176,7 +177,7 @@ def principal(access: Access) -> str:
     """The arn that calls are made as, for error messages; asks STS once, which needs no permission."""
     try:
         return _principal(access)
-    except (ClientError, BotoCoreError, AccessError):
+    except (ClientError, BotoCoreError, ResponseParserError, AccessError):
         return access.role_arn or "an unknown principal (sts:GetCallerIdentity gave no answer)"
 
 
@@ -208,7 +209,7 @@ def calling(action: str, resource: str, access: Access) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _fault(error, action, resource, access) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise AwsFault("transient", type(error).__name__, f"{action} on {resource} failed: {error}") from error
 
 
