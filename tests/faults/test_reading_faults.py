@@ -9,6 +9,7 @@ import pytest
 from support.fault_proxy import (
     KMS_KEY,
     Action,
+    answering,
     archived,
     cut,
     delayed,
@@ -44,6 +45,7 @@ PASSING: dict[str, tuple[Callable[[], Action], int]] = {
     "cut after the headers": (lambda: cut(0), 2),
     "an answer that was lost": (lost, 3),
     "a connection that was refused": (unreached, 3),
+    "a page of a gateway": (lambda: answering(503, b"<html>no XML", "text/html"), 3),
     "slow": (lambda: delayed(0.3), 1),
 }
 
