@@ -52,7 +52,8 @@ def split_records(text: bytes, record_bytes: int) -> Split:
     if text.startswith(b'{"Records":['):
         try:
             records = _records.decode(text).Records
-            if len(text) <= record_bytes or all(memoryview(it).nbytes <= record_bytes for it in records):
+            small = len(text) <= record_bytes or all(memoryview(it).nbytes <= record_bytes for it in records)
+            if small and not _may_be_wrapped(bytes(records[0]) if records else b""):
                 return Split(records, range(len(records)))
         except _UNREADABLE:
             pass
@@ -74,9 +75,13 @@ def sort_out(found: Sequence[bytes | NoRecord], first: int) -> Split:
     return Split(records, places, bad)
 
 
+def _may_be_wrapped(record: bytes) -> bool:
+    return b'"CloudTrailEvent"' in record or b'"detail-type"' in record
+
+
 def _unwrap(record: bytes) -> RawRecord | NoRecord:
     try:
-        if b'"CloudTrailEvent"' in record or b'"detail-type"' in record:
+        if _may_be_wrapped(record):
             wrapped = _wrapped.decode(record)
             if not bytes(wrapped.version):
                 if isinstance(wrapped.event, str):
