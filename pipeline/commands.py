@@ -57,7 +57,7 @@ def queue_sources(config: Config, names: Sequence[str], queue_url: str | None) -
     if queue_url is not None:
         if names:
             raise ConfigError(f"--queue-url defines a source of its own; leave out {', '.join(names)}")
-        return {"default": configuration.SourceConfig(name="default", queue_url=queue_url).source()}
+        return {"default": configuration.queue_source(queue_url)}
     sources = config.sources(names)
     found = {name: it for name, it in sources.items() if it.queue_url}
     lacking = [name for name in names if name not in found]

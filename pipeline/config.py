@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from schemas.errors import ConfigError
@@ -33,7 +33,7 @@ class AccessConfig(BaseModel):
     profile: str | None = None
     credentials_file: Path | None = None
     role_arn: str | None = Field(default=None, pattern=r"^arn:aws[\w-]*:iam::\d{12}:role/.+$")
-    external_id: str | None = Field(default=None, min_length=2)
+    external_id: str | None = Field(default=None, min_length=2, repr=False)
     session_name: str = "trailweave"
     region: str | None = None
     endpoint_url: str | None = None
@@ -98,6 +98,15 @@ class Config(BaseSettings):
     max_ratio: _Count = 300
     max_record_bytes: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 32_000_000
 
+    @field_validator("source")
+    @classmethod
+    def _names_differ(cls, sources: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
+        names = [it.name for it in sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are named {name!r}; give each a name of its own")
+        return sources
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -150,17 +159,33 @@ def load(flags: Mapping[str, Any]) -> Config:
     try:
         return Config(**given)
     except ValidationError as error:
-        raise ConfigError("; ".join(_told(each) for each in error.errors())) from error
+        raise _refusal(error) from None
     except ValueError as error:
         raise ConfigError(f"{config_file() or 'the environment'} cannot be read: {error}") from error
+
+
+def queue_source(queue_url: str) -> Source:
+    """The unnamed source that `--queue-url` defines."""
+    try:
+        return SourceConfig(name="default", queue_url=queue_url).source()
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValidationError) -> ConfigError:
+    """Without the error itself as its cause, which shows every input."""
+    return ConfigError("; ".join(_told(each) for each in error.errors()))
 
 
 def _told(problem: Any) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        names = {*Config.model_fields, *SourceConfig.model_fields}
+        names = {*(Config if len(problem["loc"]) == 1 else SourceConfig).model_fields}
         return f"unknown option {path!r}{_hint(str(problem['loc'][-1]), names)}"
-    return f"option {path!r} has the value {problem['input']!r}: {problem['msg'].lower()}"
+    # A table may hold a secret.
+    shown = isinstance(problem["input"], str | int | float) and "external_id" not in path
+    value = f"the value {problem['input']!r}" if shown else "a value that it cannot have"
+    return f"option {path!r} has {value}: {problem['msg'].lower()}"
 
 
 def _hint(name: str, known: Any) -> str:
