@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.trails import records, trail_object
+
+from pipeline import cli, commands
+from pipeline.beam_flags import take_beam_flags
+from pipeline.summary import Summary
+from schemas import counters
+from schemas.errors import AccessError, ConfigError
+from transforms.list_objects import Selection
+from transforms.stores import files
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """The command line in this process: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    for name in [*os.environ]:
+        if name.startswith("TRAILWEAVE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr("pipeline.logs.set_up", lambda *, debug: None)
+    files._store.cache_clear()  # it knows relative paths by the folder that they were first used in
+
+    def go(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["trailweave", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as error:
+            code = int(error.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return go
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.json.gz").write_bytes(trail_object(records(range(10))))
+    return str(tmp_path / "in")
+
+
+def test_replay_prints_a_summary_with_the_promised_keys(run: Run, folder: str) -> None:
+    code, out, _ = run("replay", "--source", folder, "--output", "out", "--json", "--quiet")
+
+    assert code == 0
+    told = json.loads(out)
+    assert {"objects", "records", "written", "duplicates", "dead_letters", "seconds"} <= set(told)
+    assert (told["objects"], told["records"], told["written"], told["duplicates"]) == (1, 10, 10, 0)
+
+
+def test_without_json_it_is_one_line_for_a_person(run: Run, folder: str) -> None:
+    code, out, _ = run("replay", "--source", folder, "--output", "out", "--quiet")
+
+    assert code == 0
+    assert out.startswith("1 objects, 10 records: 10 written, 0 duplicates, 0 dead letters")
+    assert out.count("\n") == 1
+
+
+def test_a_deferred_object_makes_exit_code_1(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "replay", lambda *_, **__: Summary(Counter({counters.OBJECTS_DEFERRED: 2}), 1.0))
+
+    code, out, _ = run("replay", "--source", "x", "--output", "out", "--json")
+
+    assert (code, json.loads(out)["deferred"]) == (1, 2)
+
+
+USAGE = {
+    "no output": (["replay", "--source", "x"], "give --output URI"),
+    "nothing to replay": (["replay", "--output", "o"], "give --source URI"),
+    "nothing to ingest": (["ingest", "--output", "o"], "give --queue-url URL"),
+    "no folder": (["replay", "--source", "nowhere", "--output", "o"], "'nowhere' is no folder"),
+    "no day": (["replay", "--source", ".", "--output", "o", "--from", "1.2.2026"], "'1.2.2026' is no day"),
+    "no such day": (["replay", "--source", ".", "--output", "o", "--to", "2026-02-30"], "yyyy-mm-dd"),
+    "a stray word": (["replay", "x", "--output", "o"], "unexpected argument 'x'"),
+    "an unknown flag": (["ingest", "--outptu", "o"], "--outptu is no option"),
+    "an unknown source": (["ingest", "main", "--output", "o"], "no source is named 'main'"),
+    "a bad queue": (["ingest", "--queue-url", "q", "--output", "o"], "queue_url' has the value 'q'"),
+    "a bad number": (["ingest", "--max-slice-bytes", "5", "--output", "o"], "'max_slice_bytes' has the value 5"),
+    "no data": (["repair", "--output", "o"], "'o' holds no trailweave data"),
+    "another scheme": (["status", "--output", "gs://b"], "'gs'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "told"), USAGE.values(), ids=USAGE)
+def test_bad_usage_is_one_line_with_code_and_remedy_and_exit_code_2(
+    run: Run, arguments: list[str], told: str
+) -> None:
+    code, out, err = run(*arguments)
+
+    assert code == 2
+    assert out == ""
+    (line,) = err.strip().splitlines()
+    assert line.startswith("trailweave: TW-CONFIG: ")
+    assert told in line
+
+
+def test_options_that_typer_itself_refuses_have_exit_code_2(run: Run) -> None:
+    assert run("ingest", "--max-wait", "soon", "--output", "o")[0] == 2
+    assert run("replay", "--workers", "0", "--output", "o")[0] == 2
+    assert run("nonsense")[0] == 2
+
+
+def test_a_denial_has_exit_code_3(run: Run, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> Summary:
+        raise AccessError("s3:ListBucket on b was refused to me")
+
+    monkeypatch.setattr(commands, "replay", refuse)
+
+    code, _, err = run("replay", "--source", folder, "--output", "o")
+
+    assert (code, err) == (3, "trailweave: TW-ACCESS: s3:ListBucket on b was refused to me\n")
+
+
+def test_beams_flags_pass_through(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+
+    def note(config: object, names: object, queue_url: object, **more: object) -> Summary:
+        given.update(more, names=names, queue_url=queue_url)
+        return Summary(Counter(), 1.0)
+
+    monkeypatch.setattr(commands, "ingest", note)
+
+    assert run("ingest", "main", "--runner", "FnApiRunner", "old", "--job_name=x", "--output", "o")[0] == 0
+    assert given["names"] == ["main", "old"]
+    assert given["beam_flags"] == ["--runner", "FnApiRunner", "--job_name=x"]
+
+
+def test_the_selection_is_taken_from_the_flags(run: Run, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    def note(config: object, names: object, selection: object, **_: object) -> Summary:
+        given.extend([names, selection])
+        return Summary(Counter(), 1.0)
+
+    monkeypatch.setattr(commands, "replay", note)
+
+    code, _, err = run(
+        *("replay", "--source", "a", "--source", "b", "--output", "o", "--account", "1", "--account", "2"),
+        *("--region", "r", "--from", "2026-01-01", "--to", "2026-01-31"),
+    )
+
+    assert code == 0, err
+    assert given == [["a", "b"], Selection(frozenset({"1", "2"}), frozenset({"r"}), "2026-01-01", "2026-01-31")]
+
+
+def test_another_setting_for_the_same_output_is_refused_and_named(run: Run, folder: str) -> None:
+    assert run("replay", "--source", folder, "--output", "out", "--no-normalize", "--quiet")[0] == 0
+
+    code, _, err = run("replay", "--source", folder, "--output", "out", "--quiet")
+
+    assert code == 2
+    assert "normalize is False there and True here" in err
+
+
+def test_the_version_names_what_it_runs_on(run: Run) -> None:
+    code, out, _ = run("--version")
+
+    assert code == 0
+    assert "trailweave" in out
+
+
+@pytest.mark.parametrize("flag", ["--outptu", "--max-wiat", "--numworkers"])
+def test_a_flag_that_nobody_knows_is_refused(flag: str) -> None:
+    with pytest.raises(ConfigError, match=flag):
+        take_beam_flags([flag, "1"])
+
+
+def test_names_and_beams_flags_are_told_apart() -> None:
+    assert take_beam_flags([]) == ([], [])
+    assert take_beam_flags(["a", "b"]) == ([], ["a", "b"])
+    assert take_beam_flags(["--streaming", "a"]) == (["--streaming"], ["a"])
