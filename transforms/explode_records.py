@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from schemas.partitions import partitions_of
 from schemas.values import DeadLetter, Document, NoRecord, ObjectPart, ObjectRef, Slice
-from transforms.decoding.records import RawRecord, sort_out, split_records
+from transforms.decoding.records import NO_OBJECT, RawRecord, sort_out, split_records
 from transforms.providers import PROVIDERS_BY_NAME, Provider, provider_of
 from transforms.providers.rows import decode_rows
 from transforms.stores.keys import facts
@@ -30,6 +30,7 @@ from transforms.stores.keys import facts
 MAX_PARTITIONS = 64
 MAX_LETTERS = 1_000
 _MAX_LETTER_BYTES = 32_000_000
+_UNKNOWN = "a record of no known kind of log"
 _CHUNK = 1_024
 _NAMESPACE = uuid.UUID("6f0c6a3e-3d0a-5d39-9f0e-0d5a6f1f6b1c")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,13 +56,44 @@ class _Tally:
     final: int | None = None
 
 
+class _Held:
+    """Dead letters of an object that has not ended yet: all, or, being too many, the first without its text."""
+
+    def __init__(self) -> None:
+        self._letters: list[DeadLetter] = []
+        self._bytes = 0
+        self._are_many = False
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        """Letters of the object's next slice, in any order; those of earlier records stand in earlier slices."""
+        for letter in sorted(letters, key=_place):
+            if not self._are_many:
+                self._letters.append(letter)
+                self._bytes += len(letter.input or b"")
+                self._are_many = len(self._letters) > MAX_LETTERS or self._bytes > _MAX_LETTER_BYTES
+        if self._are_many:
+            self._letters = [replace(self._letters[0], input=None)]
+
+    def release(self) -> list[DeadLetter]:
+        """The letters, or one of the object that says that they are many."""
+        if not self._are_many:
+            return self._letters
+        reason = f"more than {MAX_LETTERS:,} bad records, or {_MAX_LETTER_BYTES:,} bytes of them; the first: "
+        first = self._letters[0]
+        return [replace(first, scope="object", reason=reason + first.reason, record_index=None)]
+
+
+def _place(letter: DeadLetter) -> tuple[bool, int]:
+    return letter.record_index is None, letter.record_index or 0
+
+
 class Exploder:
     """Explodes the slices of a batch in order; dead letters of an object wait for its last slice."""
 
     def __init__(self, record_bytes: int, max_partitions: int = MAX_PARTITIONS) -> None:
         self._record_bytes = record_bytes
         self._max_partitions = max_partitions
-        self._held: dict[ObjectRef, list[DeadLetter]] = {}
+        self._held: dict[ObjectRef, _Held] = {}
 
     def explode(self, filled: Slice) -> Iterator[Slice]:
         """The slice's records as one slice a provider, cut where they span too many partitions.
@@ -101,10 +133,9 @@ class Exploder:
         parts = []
         for part, tally in zip(filled.objects, tallies, strict=True):
             if tally.letters or part.ref in self._held:
-                held = self._held.setdefault(part.ref, [])
-                held += tally.letters[: MAX_LETTERS + 1 - len(held)]
+                self._held.setdefault(part.ref, _Held()).add(tally.letters)
                 if part.last:
-                    released += _bounded(self._held.pop(part.ref))
+                    released += self._held.pop(part.ref).release()
             parts.append(_told(part, tally))
         return tuple(parts), released
 
@@ -132,14 +163,6 @@ def _time(micros: int | None) -> datetime | None:
     return None if micros is None else datetime.fromtimestamp(micros / 1e6, UTC)
 
 
-def _bounded(letters: list[DeadLetter]) -> list[DeadLetter]:
-    size = sum(len(letter.input or b"") for letter in letters)
-    if len(letters) <= MAX_LETTERS and size <= _MAX_LETTER_BYTES:
-        return letters
-    reason = f"more than {MAX_LETTERS:,} bad records, or {_MAX_LETTER_BYTES:,} bytes of them; the first: "
-    return [replace(letters[0], scope="object", reason=reason + letters[0].reason, record_index=None, input=None)]
-
-
 class _Gathered:
     """Records of a slice, decoded in chunks while they are in the processor's cache."""
 
@@ -147,7 +170,8 @@ class _Gathered:
         self._parts = filled.objects
         self._tallies = tallies
         self._waiting: dict[str, tuple[list[RawRecord], list[int], list[int]]] = {}
-        self._chunks: dict[str, list[pa.Table]] = {}
+        # By provider, and apart from them the rows of raw trees, which have their sources and times already.
+        self._chunks: dict[tuple[str, bool], list[pa.Table]] = {}
 
     def add(self, records: Sequence[RawRecord], places: Sequence[int], index: int) -> None:
         """Records of one object, with their places in it; the provider is told by the first."""
@@ -174,7 +198,7 @@ class _Gathered:
 
     def _add_unknown(self, records: Sequence[RawRecord], places: Sequence[int], index: int) -> None:
         """The first record is of no known kind: the object is foreign, or each record is told by itself."""
-        if len(records) == 1:
+        if len(records) == 1 and places[0] == 0 and self._parts[index].last:
             text = bytes(records[0])
             self._tallies[index].foreign = next((it for mark, it in _FOREIGN.items() if mark in text), None)
             if self._tallies[index].foreign:
@@ -182,7 +206,7 @@ class _Gathered:
         for record, place in zip(records, places, strict=True):
             provider = provider_of(record)
             if provider is None:
-                self.reject(index, place, NoRecord(bytes(record), "a record of no known kind of log"))
+                self.reject(index, place, _stranger(bytes(record)))
             else:
                 self._tallies[index].provider = provider.name
                 self._put(provider, [record], [place], [index])
@@ -208,17 +232,17 @@ class _Gathered:
             self._tallies[index].provider = name
             records = records.append_column("object_index", pa.array(np.full(len(records), index, np.int32)))
             self._note(records["object_index"], records["event_time"])
-            self._chunks.setdefault(name, []).append(records)
+            self._chunks.setdefault((name, True), []).append(records)
 
     def tables(self) -> list[tuple[str, pa.Table]]:
         """Each provider's records, every column in one piece."""
         for name in [*self._waiting]:
             self._decode(PROVIDERS_BY_NAME[name])
-        return [(name, self._joined(chunks)) for name, chunks in self._chunks.items() if chunks]
+        return [(name, self._joined(chunks, rows)) for (name, rows), chunks in self._chunks.items()]
 
-    def _joined(self, chunks: list[pa.Table]) -> pa.Table:
+    def _joined(self, chunks: list[pa.Table], are_rows: bool) -> pa.Table:
         records = pa.concat_tables(chunks, promote_options="default").unify_dictionaries().combine_chunks()
-        if "source_key" in records.column_names:
+        if are_rows:
             return records
         return _with_columns(records, self._sources(records["object_index"].combine_chunks()))
 
@@ -235,6 +259,7 @@ class _Gathered:
             kept = [it for it, good in zip(zip(records, places, indices, strict=True), keep, strict=True) if good]
             if kept:
                 self._put(provider, *(list(column) for column in zip(*kept, strict=True)))
+                self._decode(provider)
             return
         columns = {
             "raw_json": raw_json,
@@ -251,7 +276,7 @@ class _Gathered:
         if not len(decoded):
             return
         self._note(decoded["object_index"], decoded["event_time"])
-        self._chunks.setdefault(provider.name, []).append(self._spine(decoded))
+        self._chunks.setdefault((provider.name, False), []).append(self._spine(decoded))
 
     def _note(self, objects: Any, times: Any) -> None:
         """Count the records of each object, which stand together, and their first and last time."""
@@ -270,7 +295,9 @@ class _Gathered:
     def _reject_rows(self, rows: pa.Table) -> None:
         columns = rows.select(["object_index", "source_index", "raw_json", "problem"]).to_pylist()
         for row in columns:
-            bad = NoRecord(row["raw_json"].encode(), row["problem"])
+            text = row["raw_json"].encode()
+            # As if it had come first: what is told of a record does not depend on its neighbours.
+            bad = NoRecord(text, row["problem"]) if provider_of(text) else _stranger(text)
             self.reject(row["object_index"], row["source_index"], bad)
 
     def _spine(self, decoded: pa.Table) -> pa.Table:
@@ -296,6 +323,10 @@ class _Gathered:
             name: pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
             for name, values in texts.items()
         }
+
+
+def _stranger(text: bytes) -> NoRecord:
+    return NoRecord(text, _UNKNOWN if text.startswith(b"{") else NO_OBJECT)
 
 
 def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:

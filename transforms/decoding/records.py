@@ -32,6 +32,7 @@ class _Wrapped(
 _records = msgspec.json.Decoder(_Records)
 _array = msgspec.json.Decoder(list[Raw])
 _wrapped = msgspec.json.Decoder(_Wrapped)
+NO_OBJECT = "a record is no JSON object"
 _UNREADABLE = (msgspec.DecodeError, RecursionError)
 
 
@@ -89,7 +90,7 @@ def _unwrap(record: bytes) -> RawRecord | NoRecord:
                 if isinstance(wrapped.detail_type, str) and bytes(wrapped.detail):
                     return wrapped.detail
         if not record.startswith(b"{"):
-            return NoRecord(record, "a record is no JSON object")
+            return NoRecord(record, NO_OBJECT)
         msgspec.json.decode(record, type=Raw)
     except msgspec.ValidationError:
         return record

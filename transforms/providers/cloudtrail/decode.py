@@ -72,7 +72,8 @@ def _decode(raws: Sequence[RawRecord]) -> pa.Table:
     if any(map(_is_unnamed, keys)):
         _complete(records, raws, problems)
         codes, keys = _interned(records)
-    ids = _text(records, "event_id")
+    # An empty id is none: it would make all records that have it the same event.
+    ids = pa.array([id_ or None for id_ in _column(records, "event_id")], pa.string())
     return pa.table(
         {
             "event_id": ids,
