@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from transforms.decoding.inflate import Caps, as_file, inflate, inflate_whole
 from transforms.stores.objects import Content
 
 _ROWS = 16_384
+_BROKEN = (pa.ArrowException, OSError, EOFError, ValueError, TypeError, KeyError, IndexError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,23 @@ def open_documents(content: Content, slice_bytes: int, caps: Caps) -> Iterator[O
     """
     ref, body = content.ref, content.body
     if ref.key.endswith(".parquet") and as_file(body).read(4) == b"PAR1":
-        return _last_marked(_rows(content, slice_bytes))
+        return _last_marked(_guarded(_rows(content, slice_bytes), content))
     if ref.key.endswith(".avro") and as_file(body).read(4) == b"Obj\x01":
-        return _dead_letters(content)
+        return _guarded(_dead_letters(content), content)
     if isinstance(body, bytes):
         text = inflate_whole(body, slice_bytes, caps)
         if text is not None:
             return iter([Opened(ref, Document(0, text=text), len(text))])
     return _last_marked(_cut(content, slice_bytes, caps))
+
+
+def _guarded(documents: Iterator[Opened], content: Content) -> Iterator[Opened]:
+    """The documents of a file of ours; one that is broken is damaged like any object."""
+    try:
+        yield from documents
+    except _BROKEN as error:
+        bad = NoRecord(b"", f"the file is broken ({error})", damage=True)
+        yield Opened(content.ref, Document(0, records=[bad]), 0)
 
 
 def _last_marked(documents: Iterator[Opened]) -> Iterator[Opened]:
