@@ -187,9 +187,10 @@ class _Gathered:
     def _put(
         self, provider: Provider, records: Sequence[RawRecord], places: Sequence[int], indices: Sequence[int]
     ) -> None:
-        waiting = self._waiting.setdefault(provider.name, ([], [], []))
         for start in range(0, len(records), _CHUNK):
             stop = start + _CHUNK
+            # Anew for each chunk: decoding takes the lists away.
+            waiting = self._waiting.setdefault(provider.name, ([], [], []))
             waiting[0].extend(records[start:stop])
             waiting[1].extend(places[start:stop])
             waiting[2].extend(indices[start:stop])
