@@ -220,13 +220,24 @@ class S3Store:
 
     def read(self, path: str) -> bytes | None:
         try:
-            with self._calling("s3:GetObject", path):
-                body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self.key(path))["Body"].read()
-                return body
+            return self._get(path)
         except AwsFault as fault:
             if fault.kind == "missing":
                 return None
             raise AccessError(str(fault)) from fault
+
+    def _get(self, path: str, **part: str) -> bytes:
+        """The body; one that breaks off on its way, which boto3 does not retry, is asked for again."""
+        for attempt in range(_TRIES):
+            try:
+                with self._calling("s3:GetObject", path):
+                    body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self.key(path), **part)["Body"].read()
+                    return body
+            except AwsFault as fault:
+                if fault.kind != "transient" or attempt == _TRIES - 1:
+                    raise
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
 
     def open(self, path: str) -> pa.NativeFile:
         size = self._size(path)
@@ -249,10 +260,7 @@ class S3Store:
     def read_range(self, path: str, start: int, size: int) -> bytes:
         """`size` bytes of the object from `start`."""
         try:
-            with self._calling("s3:GetObject", path):
-                span = f"bytes={start}-{start + size - 1}"
-                body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self.key(path), Range=span)["Body"].read()
-                return body
+            return self._get(path, Range=f"bytes={start}-{start + size - 1}")
         except AwsFault as fault:
             raise AccessError(str(fault)) from fault
 
