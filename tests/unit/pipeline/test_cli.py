@@ -15,7 +15,7 @@ from pipeline.summary import Summary
 from schemas import counters
 from schemas.errors import AccessError, ConfigError
 from transforms.list_objects import Selection
-from transforms.stores import files
+from transforms.stores import files, settings
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -29,7 +29,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
         if name.startswith("TRAILWEAVE_"):
             monkeypatch.delenv(name)
     monkeypatch.setattr("pipeline.logs.set_up", lambda *, debug: None)
-    files._store.cache_clear()  # it knows relative paths by the folder that they were first used in
+    for cache in (files._store, settings._commit_log):  # they know a relative path by its first folder
+        cache.cache_clear()
 
     def go(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["trailweave", *arguments])
