@@ -78,10 +78,12 @@ def receive_messages(source: Source, limits: Limits) -> Received:
             wanted = limits.messages - len(received.deliveries)
             if wanted <= 0:
                 break
-            found = _poll(source, wanted, visibility_s, pollers)
+            found, fault = _poll(source, wanted, visibility_s, pollers)
             if found and not received.deliveries:
                 until = time.monotonic() + wait_s
             received.deliveries.extend(found)
+            if fault:
+                return Received(received.deliveries, fault)
             # More pollers while each comes back full: a backlog. One is enough for a trickle.
             pollers = min(pollers * 2, _MOST_POLLERS) if len(found) >= 10 * pollers else 1
     except AwsFault as fault:
@@ -89,17 +91,26 @@ def receive_messages(source: Source, limits: Limits) -> Received:
     return received
 
 
-def _poll(source: Source, wanted: int, visibility_s: int, pollers: int) -> list[Delivery]:
-    """One long poll by as many threads as can be of use: a poll of a queue gives ten messages at most."""
+def _poll(source: Source, wanted: int, visibility_s: int, pollers: int) -> tuple[list[Delivery], AwsFault | None]:
+    """One long poll by as many threads as can be of use: a poll of a queue gives ten messages at most.
 
-    def poll(_: int) -> list[Delivery]:
-        return queue.receive(source, wait_s=_POLL_S, visibility_s=visibility_s, maximum=wanted)
+    What one of them received is kept when another fails.
+    """
+
+    def poll(_: int) -> list[Delivery] | AwsFault:
+        try:
+            return queue.receive(source, wait_s=_POLL_S, visibility_s=visibility_s, maximum=wanted)
+        except AwsFault as fault:
+            return fault
 
     pollers = min(pollers, -(-wanted // 10))
     if pollers == 1:
-        return poll(0)
-    with ThreadPoolExecutor(pollers) as pool:
-        return [delivery for deliveries in pool.map(poll, range(pollers)) for delivery in deliveries]
+        answers = [poll(0)]
+    else:
+        with ThreadPoolExecutor(pollers) as pool:
+            answers = [*pool.map(poll, range(pollers))]
+    deliveries = [it for answer in answers if not isinstance(answer, AwsFault) for it in answer]
+    return deliveries, next((it for it in answers if isinstance(it, AwsFault)), None)
 
 
 def receive_from_all(sources: Sequence[tuple[Source, Limits]]) -> list[Received]:

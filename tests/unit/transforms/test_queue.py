@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from schemas.values import Receipt
+from transforms.stores import queue
+from transforms.stores.aws import Access
+from transforms.stores.queue import QueueTraits, delete, extend, queue_name, traits
+from transforms.stores.sources import Source
+
+URL = "https://sqs.eu-central-1.amazonaws.com/111122223333/trail"
+ACCESS = Access(profile="test-queue")
+
+
+def receipt(number: int, url: str = URL) -> Receipt:
+    return Receipt(url, f"m{number}", f"h{number}", 1000.0, 1, None)
+
+
+class Sqs:
+    """A client whose batch calls answer from a script of failing handles and their codes."""
+
+    def __init__(self, *failing: dict[str, str]) -> None:
+        self.failing = list(failing)
+        self.calls: list[list[str]] = []
+        self.attributes: dict[str, str] = {}
+        self.hidden: list[int] = []
+
+    def get_queue_attributes(self, **_: Any) -> Any:
+        return {"Attributes": self.attributes}
+
+    def delete_message_batch(self, **asked: Any) -> Any:
+        entries = asked["Entries"]
+        self.calls.append([it["ReceiptHandle"] for it in entries])
+        assert len(entries) <= 10
+        assert len({it["Id"] for it in entries}) == len(entries)
+        failing = self.failing.pop(0) if self.failing else {}
+        answer: dict[str, list[Any]] = {"Successful": [], "Failed": []}
+        for it in entries:
+            code = failing.get(it["ReceiptHandle"])
+            answer["Failed" if code else "Successful"].append({"Id": it["Id"], "Code": code})
+        return answer
+
+    def change_message_visibility_batch(self, **asked: Any) -> Any:
+        self.hidden += [it["VisibilityTimeout"] for it in asked["Entries"]]
+        return self.delete_message_batch(**asked)
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(queue, "_FIRST_PAUSE_S", 0)
+    queue._attributes.cache_clear()
+
+    def install(*failing: dict[str, str]) -> Sqs:
+        made = Sqs(*failing)
+        monkeypatch.setattr(queue, "client", lambda service, access: made)
+        return made
+
+    yield install
+    queue._attributes.cache_clear()
+
+
+def test_deletes_go_in_tens_a_queue_and_each_message_once(use: Any) -> None:
+    sqs = use()
+    receipts = [receipt(n, URL + str(n % 2)) for n in range(24)]
+
+    assert delete([*receipts, *receipts], ACCESS) == 24
+    assert sorted(map(len, sqs.calls)) == [2, 2, 10, 10]
+
+
+def test_failed_entries_alone_are_tried_again(use: Any) -> None:
+    sqs = use({"h1": "InternalError", "h2": "ServiceUnavailable"}, {"h2": "InternalError"})
+
+    assert delete([receipt(n) for n in range(4)], ACCESS) == 4
+    assert sqs.calls == [["h0", "h1", "h2", "h3"], ["h1", "h2"], ["h2"]]
+
+
+def test_what_fails_for_ever_is_not_counted_as_deleted(use: Any) -> None:
+    sqs = use(*[{"h1": "InternalError"}] * 10)
+
+    assert delete([receipt(0), receipt(1)], ACCESS) == 1
+    assert len(sqs.calls) == 4
+
+
+@pytest.mark.parametrize("code", ["ReceiptHandleIsInvalid", "InvalidParameterValue", "AWS.SQS.MessageNotInflight"])
+def test_a_receipt_that_has_ended_is_gone_and_no_error(use: Any, code: str) -> None:
+    sqs = use({"h1": code}, {"h1": code})
+
+    assert delete([receipt(0), receipt(1)], ACCESS) == 2
+    assert len(sqs.calls) == 1
+    assert [*extend([receipt(0), receipt(1)], ACCESS, 60)] == ["h0"]
+
+
+def test_an_extension_sets_the_new_deadline(use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqs = use()
+    monkeypatch.setattr(queue.time, "time", lambda: 5000.0)
+
+    assert extend([receipt(0)], ACCESS, 60) == {"h0": replace(receipt(0), deadline=5060.0)}
+    assert sqs.hidden == [60]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "source", "expected"),
+    [
+        ({}, {}, QueueTraits(300, 10)),
+        ({"VisibilityTimeout": "45"}, {}, QueueTraits(45, 10)),
+        ({"VisibilityTimeout": "0"}, {}, QueueTraits(10, 10)),
+        ({"RedrivePolicy": '{"maxReceiveCount":3}'}, {}, QueueTraits(300, 3)),
+        ({"RedrivePolicy": '{"maxReceiveCount":"3"}'}, {}, QueueTraits(300, 3)),
+        ({"VisibilityTimeout": "45"}, {"visibility_s": 90, "max_receives": 2}, QueueTraits(90, 2)),
+    ],
+)
+def test_the_sources_own_traits_win_over_the_queues_and_those_over_the_defaults(
+    use: Any, attributes: dict[str, str], source: dict[str, int], expected: QueueTraits
+) -> None:
+    use().attributes = attributes
+
+    assert traits(Source("trail", queue_url=URL, access=ACCESS, **source)) == expected  # type: ignore[arg-type]
+
+
+def test_a_queue_is_named_by_account_and_name() -> None:
+    assert queue_name(URL) == queue_name(URL + "/") == "queue 111122223333/trail"
