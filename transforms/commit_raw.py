@@ -134,6 +134,7 @@ def _clustered(records: pa.Table, rows: Rows, provider: Provider) -> Rows:
     keys: list[NDArray[Any]] = [_lengths(records["raw_json"])[rows]]
     for name in reversed(provider.cluster_key(records)):
         column: Any = records[name].combine_chunks()
+        column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         keys.append(column.indices.fill_null(-1).to_numpy()[rows])
     return rows[np.lexsort(keys)]
 
