@@ -27,7 +27,7 @@ from transforms.providers import PROVIDERS_BY_NAME, Provider
 from transforms.providers.rows import committed_slice
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output
-from transforms.stores.parquet import RAW_LAYOUT, TimeRange, conform, encode, own_values
+from transforms.stores.parquet import RAW_LAYOUT, TimeRange, conform, encode, part
 from transforms.stores.settings import Settings, commit_log
 
 Rows = NDArray[np.int64]
@@ -121,7 +121,7 @@ def raw_file(records: pa.Table, rows: Rows, number: int, provider: Provider, ran
     columns: dict[str, Any] = dict(zip(stored, table.columns, strict=True))
     columns["provider"] = constant(provider.name, len(table))
     columns["commit_number"] = pa.array(np.full(len(table), number, np.int32))
-    return encode(own_values(conform(columns, RAW)), RAW_LAYOUT, ranges)
+    return encode(part(conform(columns, RAW)), RAW_LAYOUT, ranges)
 
 
 def constant(text: str, length: int) -> pa.Array[Any]:

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import apache_beam as beam
@@ -26,11 +26,13 @@ from transforms.decoding.records import NO_OBJECT, RawRecord, sort_out, split_re
 from transforms.providers import PROVIDERS_BY_NAME, Provider, provider_of
 from transforms.providers.rows import decode_rows
 from transforms.stores.keys import facts
+from transforms.stores.parquet import own_values
 
 MAX_PARTITIONS = 64
 MAX_LETTERS = 1_000
 _MAX_LETTER_BYTES = 32_000_000
 _UNKNOWN = "a record of no known kind of log"
+_NOT_UTF8 = "a record is not in UTF-8 (RFC 8259, 8.1)"
 _CHUNK = 1_024
 _NAMESPACE = uuid.UUID("6f0c6a3e-3d0a-5d39-9f0e-0d5a6f1f6b1c")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -101,20 +103,25 @@ class Exploder:
         A record that is no JSON, no text in UTF-8, of no known kind or without a readable time is a dead letter.
         """
         tallies = [_Tally() for _ in filled.objects]
-        gathered = _Gathered(filled, tallies)
-        for document in filled.documents:
-            self._open(document, gathered)
-        tables = gathered.tables()
+        pieces = [
+            (name, piece)
+            for name, table in self._tables(filled, tallies)
+            for piece in _cut(table, self._max_partitions)
+        ]
         parts, letters = self._close(filled, tallies)
         rest = replace(filled, documents=(), objects=parts, dead_letters=(*filled.dead_letters, *letters))
-        pieces = [(name, piece) for name, table in tables for piece in _cut(table, self._max_partitions)]
-        echoes = tuple(replace(_echo(part)) for part in parts)
         for name, piece in pieces[:-1]:
-            yield Slice(objects=echoes, provider=name, records=piece)
+            yield _earlier(parts, name, piece)
         if pieces:
             name, piece = pieces[-1]
             rest = replace(rest, provider=name, records=piece)
         yield rest
+
+    def _tables(self, filled: Slice, tallies: Sequence[_Tally]) -> list[tuple[str, pa.Table]]:
+        gathered = _Gathered(filled, tallies)
+        for document in filled.documents:
+            self._open(document, gathered)
+        return gathered.tables()
 
     def _open(self, document: Document, gathered: _Gathered) -> None:
         if document.rows is not None:
@@ -140,8 +147,17 @@ class Exploder:
         return tuple(parts), released
 
 
-def _echo(part: ObjectPart) -> ObjectPart:
-    return ObjectPart(part.source, part.ref, part.message, last=False)
+def _earlier(parts: Sequence[ObjectPart], provider: str, records: pa.Table) -> Slice:
+    """A slice of records whose objects end in a later one: it carries a part of each object of its records."""
+    found, codes = np.unique(records["object_index"].combine_chunks().to_numpy(), return_inverse=True)
+    place = records.schema.get_field_index("object_index")
+    return Slice(
+        objects=tuple(
+            ObjectPart(it.source, it.ref, it.message, last=False) for it in (parts[n] for n in found.tolist())
+        ),
+        provider=provider,
+        records=records.set_column(place, "object_index", pa.array(codes.astype(np.int32))),
+    )
 
 
 def _told(part: ObjectPart, tally: _Tally) -> ObjectPart:
@@ -239,7 +255,11 @@ class _Gathered:
         """Each provider's records, every column in one piece."""
         for name in [*self._waiting]:
             self._decode(PROVIDERS_BY_NAME[name])
-        return [(name, self._joined(chunks, rows)) for (name, rows), chunks in self._chunks.items()]
+        found = []
+        while self._chunks:
+            (name, are_rows), chunks = self._chunks.popitem()
+            found.append((name, self._joined(chunks, are_rows)))
+        return found[::-1]
 
     def _joined(self, chunks: list[pa.Table], are_rows: bool) -> pa.Table:
         records = pa.concat_tables(chunks, promote_options="default").unify_dictionaries().combine_chunks()
@@ -256,7 +276,7 @@ class _Gathered:
             keep = [_is_utf8(record) for record in records]
             for record, place, index, good in zip(records, places, indices, keep, strict=True):
                 if not good:
-                    self.reject(index, place, NoRecord(bytes(record), "a record is not in UTF-8 (RFC 8259, 8.1)"))
+                    self.reject(index, place, _stranger(bytes(record)))
             kept = [it for it, good in zip(zip(records, places, indices, strict=True), keep, strict=True) if good]
             if kept:
                 self._put(provider, *(list(column) for column in zip(*kept, strict=True)))
@@ -327,7 +347,9 @@ class _Gathered:
 
 
 def _stranger(text: bytes) -> NoRecord:
-    return NoRecord(text, _UNKNOWN if text.startswith(b"{") else NO_OBJECT)
+    if not text.startswith(b"{"):
+        return NoRecord(text, NO_OBJECT)
+    return NoRecord(text, _UNKNOWN if _is_utf8(text) else _NOT_UTF8)
 
 
 def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
@@ -373,7 +395,9 @@ def _cut(records: pa.Table, max_partitions: int) -> list[pa.Table]:
     if len(partitions) <= max_partitions:
         return [records]
     groups = codes // max_partitions
-    return [records.take(np.flatnonzero(groups == group)) for group in range(int(groups.max()) + 1)]
+    order = np.argsort(groups, kind="stable")
+    bounds = np.searchsorted(groups[order], np.arange(groups.max() + 2))
+    return [own_values(records.take(order[start:stop])) for start, stop in pairwise(bounds.tolist())]
 
 
 @dataclass(eq=False)

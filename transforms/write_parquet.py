@@ -13,7 +13,7 @@ from schemas.datasets import EVENTS
 from schemas.values import Commit, Slice
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output, Store, open_store
-from transforms.stores.parquet import EVENTS_LAYOUT, encode, own_values
+from transforms.stores.parquet import EVENTS_LAYOUT, FEW, encode, flat, part
 from transforms.stores.settings import Settings, commit_log
 from transforms.stores.tree import path_of
 
@@ -27,11 +27,13 @@ def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPool
     """
     events = derived.events
     if events is not None:
+        if len(events) < FEW * len(derived.commits):
+            events = flat(events)
 
         def write(commit: Commit) -> None:
             rows = events.slice(commit.start, commit.length)
             if commit.length < len(events):
-                rows = own_values(rows)
+                rows = part(rows)
             store.create(path_of(EVENTS, commit.partition, commit.number), encode(rows, EVENTS_LAYOUT))
             log.completed(commit.partition, commit.number)
 

@@ -17,16 +17,24 @@ SCHEMA_VERSION = "1"
 _RANGES = "trailweave.ranges"
 _VERSION = "trailweave.schema_version"
 
+# Below so many rows a dictionary is as long as its column, and a compressor costs more than it saves: 20 us a column,
+# of a hundred columns.
+FEW = 16
+
 TimeRange = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a dataset's files are written. `plain` columns get no dictionary, `indexed` ones get statistics."""
+    """How a dataset's files are written.
+
+    `plain` columns get no dictionary, `indexed` ones get statistics, `bulky` ones are compressed in every file.
+    """
 
     row_group: int
     plain: frozenset[str]
     indexed: frozenset[str]
+    bulky: frozenset[str] = frozenset()
 
 
 # Raw rows are clustered, so a small row group finds its like at the lowest level of compression.
@@ -34,6 +42,7 @@ RAW_LAYOUT = Layout(
     row_group=16_384,
     plain=frozenset({"raw_json", "event_id", "event_time", "source_index"}),
     indexed=frozenset({"event_time", "recipient_account_id", "commit_number"}),
+    bulky=frozenset({"raw_json"}),
 )
 EVENTS_LAYOUT = Layout(
     row_group=131_072,
@@ -52,13 +61,16 @@ def encode(table: pa.Table, layout: Layout, ranges: Mapping[int, TimeRange] | No
     if ranges is not None:
         metadata[_RANGES] = json.dumps(ranges)
     names = table.column_names
+    are_few = len(table) < FEW
+    bulky = [name for name in names if name in layout.bulky]
+    compression: Any = dict.fromkeys(names, "none") | dict.fromkeys(bulky, "zstd") if are_few else "zstd"
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
         table.schema.remove_metadata(),
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=[name for name in names if name not in layout.plain],  # type: ignore[arg-type]
+        compression=compression,
+        compression_level=(dict.fromkeys(bulky, 1) or None) if are_few else 1,
+        use_dictionary=[] if are_few else [name for name in names if name not in layout.plain],  # type: ignore[arg-type]
         write_statistics=[name for name in names if name in layout.indexed],
         store_schema=False,
     ) as writer:
@@ -66,6 +78,11 @@ def encode(table: pa.Table, layout: Layout, ranges: Mapping[int, TimeRange] | No
         writer.add_key_value_metadata(metadata)
         writer.write_table(table.replace_schema_metadata(), row_group_size=layout.row_group)
     return sink.getvalue().to_pybytes()
+
+
+def part(table: pa.Table) -> pa.Table:
+    """A part of a larger table as it is written: with the values of its own rows, and, of a few rows, flat."""
+    return flat(table) if len(table) < FEW else own_values(table)
 
 
 def own_values(table: pa.Table) -> pa.Table:
@@ -79,6 +96,16 @@ def own_values(table: pa.Table) -> pa.Table:
         for column in table.columns
     ]
     return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def flat(table: pa.Table) -> pa.Table:
+    """The table, each row of its dictionary columns with its value."""
+    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
+    if kinds == table.schema.types:
+        return table
+    return table.cast(
+        pa.schema([pa.field(it.name, kind, it.nullable) for it, kind in zip(table.schema, kinds, strict=True)])
+    )
 
 
 def _own_values(column: Any) -> Any:
