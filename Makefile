@@ -28,7 +28,8 @@ format: $(VENV)/.check ## Format the code in place
 	$(BIN)/ruff check --fix .
 
 soak: $(VENV)/.test ## Run the long fault and load tests
-	$(PYTEST) -m soak
+	TRAILWEAVE_EXAMPLES=others $(PYTEST) -m soak tests
+	TRAILWEAVE_EXAMPLES=others $(PYTEST) -n 2 --dist worksteal tests/laws tests/unit
 
 bench: $(VENV)/.bench ## Measure speed and memory against the floor, DuckDB and chDB, as ratios within one run
 	$(BIN)/python -m bench

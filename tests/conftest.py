@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,11 +14,12 @@ from support.world import World, world
 
 from pipeline.demo.emulator import Emulator, emulator
 
-# Runs share cores with others: no deadline by the clock, and no examples kept in the checkout.
-settings.register_profile(
-    "trailweave", deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("trailweave")
+# Runs share cores with others: no deadline by the clock, and no examples kept in the checkout. The same examples each
+# time, so that a change alone turns a run red; `make soak` looks at others.
+_common: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, **_common)
+settings.register_profile("others", print_blob=True, **_common)
+settings.load_profile(os.environ.get("TRAILWEAVE_EXAMPLES", "same"))
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,8 @@ def texts(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
     form = draw(st.sampled_from(["Records", "Events", "array", "lines", "values"]))
     gap = draw(spaces).encode()
     if form in ("lines", "values"):
+        # A value that is itself an envelope would be opened.
+        written = [it for it in written if not isinstance(json.loads(it).get("Records"), list)]
         written = [json.dumps(json.loads(it), ensure_ascii=False).encode() for it in written]
     if form == "lines":
         ending = draw(st.sampled_from([b"\n", b"\r\n", b"\n\n"]))
