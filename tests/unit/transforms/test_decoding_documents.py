@@ -108,7 +108,8 @@ def test_a_giant_record_is_passed_over_in_every_cut(slice_bytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", gzip.compress(b"", mtime=0), b"\n", gzip.compress(b'{"Records":[]}', mtime=0), zstandard.compress(b"")]
+    "body",
+    [b"", gzip.compress(b"", mtime=0), b"\n", gzip.compress(b'{"Records":[]}', mtime=0), zstandard.compress(b"")],
 )
 @pytest.mark.parametrize("slice_bytes", [1, 1_000])
 def test_an_empty_object_is_one_document_without_records(body: bytes, slice_bytes: int) -> None:
