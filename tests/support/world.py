@@ -24,7 +24,7 @@ from pipeline.graph import Plan
 from pipeline.ingest import ingest_until_stopped
 from pipeline.runs import run
 from pipeline.summary import Summary
-from support.fault_proxy import FaultProxy, fault_proxy
+from support.proxy import FaultProxy, fault_proxy
 from transforms import fetch_objects
 from transforms.fetch_objects import FetchLimits
 from transforms.receive_messages import Limits
