@@ -73,7 +73,7 @@ def replay_all(
 
 
 def cut(messages: Iterable[Message]) -> Iterator[Chunk]:
-    """Runs of about 256 MB, or 10,000 objects; within a window of 50,000 objects, one account and day after the other.
+    """Runs of about 256 MB, or 10,000 objects; within a window of 50,000, one account and day after the other.
 
     A run ends where an account's day ends once it is half full, so that runs side by side seldom share a partition.
     """

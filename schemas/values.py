@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -182,11 +182,11 @@ class Commit:
 
 @dataclass(frozen=True)
 class Slice:
-    """The element of the fused chain: up to about 64 MB of records, filled in stage by stage.
+    """The element of the fused chain: up to about 24 MB of records, filled in stage by stage.
 
-    FetchObjects sets `documents`; ExplodeRecords replaces them by `records` (one row a record: the provider's
-    decoded columns beside event_id, event_time, recipient_account_id, raw_json and the record's place);
-    CommitRaw keeps the new rows, ordered by partition, and says in `commits` which file each range became;
+    FetchObjects sets `documents`, which can be read once: each is let go when it is read. ExplodeRecords replaces
+    them by `records` (one row a record: the provider's decoded columns beside event_id, event_time,
+    recipient_account_id, raw_json and the record's place); CommitRaw keeps the new rows, ordered by partition, and says in `commits` which file each range became;
     NormalizeRecords adds `events`, row for row. `receipts`, the last parts of `objects`, and `dead_letters`
     ride on the slice that ends them, so what is earlier is durable before a message is deleted.
     """
@@ -194,7 +194,7 @@ class Slice:
     objects: tuple[ObjectPart, ...] = ()
     receipts: tuple[Receipt, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()
-    documents: tuple[Document, ...] = field(default=(), repr=False)
+    documents: Iterable[Document] = field(default=(), repr=False)
     provider: str | None = None
     records: pa.Table | None = field(default=None, repr=False)
     commits: tuple[Commit, ...] = ()

@@ -22,6 +22,7 @@ from schemas import counters
 from schemas.datasets import RAW
 from schemas.digests import Digests, digests_of, first_of_each
 from schemas.partitions import partitions_of
+from schemas.texts import by_index, gathered
 from schemas.values import Commit, ObjectPart, Partition, Slice
 from transforms.providers import PROVIDERS_BY_NAME, Provider
 from transforms.providers.rows import committed_slice
@@ -46,6 +47,32 @@ class Committed:
     is_expired: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The records of a slice as commits take them, all of the same length.
+
+    `table` has the columns of `aws_s3_raw`, the text by index; `places` says where each row stands in a file, so that
+    like stands beside like; `times` are in microseconds.
+    """
+
+    provider: Provider
+    table: pa.Table
+    digests: Digests
+    times: NDArray[np.int64]
+    places: Rows
+
+
+def candidates(records: pa.Table, provider: Provider) -> Candidates:
+    """The records (every column in one piece) as candidates."""
+    columns: dict[str, Any] = {name: records[name] for name in RAW.arrow.names if name in records.column_names}
+    columns["raw_json"] = by_index(records["raw_json"].combine_chunks())
+    columns["provider"] = constant(provider.name, len(records))
+    places = np.empty(len(records), np.int64)
+    places[_clustered(records, provider)] = np.arange(len(records))
+    times = records["event_time"].combine_chunks().cast(pa.int64()).to_numpy()
+    return Candidates(provider, pa.table(columns), digests_of(records["event_id"]), times, places)
+
+
 def commit_raw(
     filled: Slice, log: CommitLog, pool: ThreadPoolExecutor, now: datetime | None = None
 ) -> tuple[Slice, list[Committed]]:
@@ -58,17 +85,14 @@ def commit_raw(
         return filled, []
     records = _with_ingestion_time(filled.records, now or datetime.now(UTC)).combine_chunks()
     codes, partitions = partitions_of(records)
-    digests = digests_of(records["event_id"])
-    times = records["event_time"].combine_chunks().cast(pa.int64()).to_numpy()
-    first = first_of_each(digests, codes)
-    provider = PROVIDERS_BY_NAME[filled.provider]
-    order = np.lexsort((digests[:, 1], digests[:, 0], times, codes))
+    found = candidates(records, PROVIDERS_BY_NAME[filled.provider])
+    first = first_of_each(found.digests, codes)
+    order = np.lexsort((found.digests[:, 1], found.digests[:, 0], found.times, codes))
     order = order[first[order]]
     bounds = np.searchsorted(codes[order], np.arange(len(partitions) + 1))
 
     def commit(index: int) -> Committed:
-        rows = order[bounds[index] : bounds[index + 1]]
-        return commit_partition(log, partitions[index], records, rows, digests[rows], times, provider)
+        return commit_partition(log, partitions[index], found, order[bounds[index] : bounds[index + 1]])
 
     done = [*pool.map(commit, range(len(partitions)))]
     kept = _rows(it.rows for it in done if it.number is not None)
@@ -83,43 +107,35 @@ def commit_raw(
     )
 
 
-def commit_partition(
-    log: CommitLog,
-    partition: Partition,
-    records: pa.Table,
-    rows: Rows,
-    digests: Digests,
-    times: NDArray[np.int64],
-    provider: Provider,
-) -> Committed:
-    """Steps 2 to 4 of the protocol for one partition: `rows` of `records`, their `digests`, distinct already."""
+def commit_partition(log: CommitLog, partition: Partition, found: Candidates, rows: Rows) -> Committed:
+    """Steps 2 to 4 of the protocol for one partition: `rows` of the candidates, distinct, in order of time."""
     known = log.of(partition)
     conflicts = 0
     matched: frozenset[int] = frozenset()
     with known.lock:
         while True:
-            span = int(times[rows[0]]), int(times[rows[-1]])
-            found = log.snapshot(partition, known, digests, span)
-            if found.expired:
+            digests = found.digests[rows]
+            span = int(found.times[rows[0]]), int(found.times[rows[-1]])
+            held = log.snapshot(partition, known, digests, span)
+            if held.expired:
                 return Committed(partition, rows, None, conflicts=conflicts, is_expired=True)
-            matched |= found.matched
-            rows, digests = rows[~found.held], digests[~found.held]
+            matched |= held.matched
+            rows, digests = rows[~held.held], digests[~held.held]
             if not len(rows):
                 return Committed(partition, rows, None, matched, conflicts)
-            number = found.highest + 1
-            span = int(times[rows[0]]), int(times[rows[-1]])
-            content = raw_file(records, rows, number, provider, log.repeated_ranges(known, number, span))
+            number = held.highest + 1
+            span = int(found.times[rows[0]]), int(found.times[rows[-1]])
+            content = raw_file(found, rows, number, log.repeated_ranges(known, number, span))
             if log.create(partition, known, number, content, digests, span):
                 return Committed(partition, rows, number, matched, conflicts)
             conflicts += 1
 
 
-def raw_file(records: pa.Table, rows: Rows, number: int, provider: Provider, ranges: dict[int, TimeRange]) -> bytes:
+def raw_file(found: Candidates, rows: Rows, number: int, ranges: dict[int, TimeRange]) -> bytes:
     """The rows as a file of `aws_s3_raw`, clustered so that like stands beside like."""
-    stored = [name for name in RAW.arrow.names if name in records.column_names]
-    table = records.select(stored).take(_clustered(records, rows, provider))
-    columns: dict[str, Any] = dict(zip(stored, table.columns, strict=True))
-    columns["provider"] = constant(provider.name, len(table))
+    table = found.table.take(rows[np.argsort(found.places[rows])])
+    columns: dict[str, Any] = dict(zip(table.column_names, table.columns, strict=True))
+    columns["raw_json"] = gathered(table["raw_json"].combine_chunks())
     columns["commit_number"] = pa.array(np.full(len(table), number, np.int32))
     return encode(part(conform(columns, RAW)), RAW_LAYOUT, ranges)
 
@@ -130,18 +146,13 @@ def constant(text: str, length: int) -> pa.Array[Any]:
     return pa.DictionaryArray.from_arrays(indices, pa.array([text], pa.string()))
 
 
-def _clustered(records: pa.Table, rows: Rows, provider: Provider) -> Rows:
-    keys: list[NDArray[Any]] = [_lengths(records["raw_json"])[rows]]
+def _clustered(records: pa.Table, provider: Provider) -> Rows:
+    keys: list[NDArray[Any]] = [pc.binary_length(records["raw_json"]).to_numpy()]
     for name in reversed(provider.cluster_key(records)):
         column: Any = records[name].combine_chunks()
         column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-        keys.append(column.indices.fill_null(-1).to_numpy()[rows])
-    return rows[np.lexsort(keys)]
-
-
-def _lengths(texts: Any) -> NDArray[np.int32]:
-    lengths: NDArray[np.int32] = pc.binary_length(texts).to_numpy()
-    return lengths
+        keys.append(column.indices.fill_null(-1).to_numpy())
+    return np.lexsort(keys)
 
 
 def _taken(records: pa.Table, rows: Rows) -> pa.Table:

@@ -30,7 +30,16 @@ def explored(model: Model, at_least: int) -> None:
     assert explorer.ends >= 1
 
 
-def test_an_event_is_in_one_raw_file_whatever_the_interleaving_and_the_crash_with_repair_beside() -> None:
+def test_an_event_is_in_one_raw_file_whatever_the_interleaving_and_the_crashes() -> None:
+    explored(Model(OVERLAPPING), 10_000)
+
+
+def test_repair_beside_two_writers_changes_nothing() -> None:
+    explored(Model(OVERLAPPING, repairs=True, faults=(1, 0)), 10_000)
+
+
+@pytest.mark.soak
+def test_repair_beside_two_writers_that_both_crash_changes_nothing() -> None:
     explored(Model(OVERLAPPING, repairs=True), 100_000)
 
 
@@ -44,8 +53,13 @@ def test_a_message_received_by_two_processes_at_once_is_kept_once() -> None:
 
 
 def test_a_process_with_a_warm_cache_sees_the_others_commits() -> None:
+    explored(Model({"A": (Message("z", ("z",)), AB), "B": (BC,)}, faults=(0, 0)), 500)
+
+
+@pytest.mark.soak
+def test_a_process_with_a_warm_cache_sees_the_commits_of_one_that_crashes() -> None:
     workers = {"A": (Message("z", ("z",)), AB), "B": (Message("b", ("b",)),)}
-    explored(Model(workers, faults=(0, 1)), 5_000)
+    explored(Model(workers, faults=(0, 1), reads_fail=True), 5_000)
 
 
 def test_a_cache_that_is_always_too_old_changes_nothing() -> None:
@@ -55,7 +69,6 @@ def test_a_cache_that_is_always_too_old_changes_nothing() -> None:
 def test_slices_over_two_partitions_commit_each_by_itself() -> None:
     both = Message("ax", ("a", "x@06"))
     explored(Model({"A": (both,), "B": (Message("x", ("x@06",)),)}, faults=(1, 0)), 2_000)
-    explored(Model({"A": (both,), "B": (Message("xa", ("a", "x@06")),)}, faults=(0, 0)), 1_000)
 
 
 def refuted(model: Model, reason: str) -> None:

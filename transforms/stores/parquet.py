@@ -122,11 +122,12 @@ def _own_values(column: Any) -> Any:
 
 
 def conform(columns: Mapping[str, Any], dataset: Dataset) -> pa.Table:
-    """The columns in the dataset's order; a dictionary-encoded column stays so, since the file's type is the same."""
+    """The columns in the dataset's order; dictionaries and views stay so, since the file's type is the same."""
     arrays, fields = [], []
     for field in dataset.arrow:
         column = columns[field.name]
-        if not (pa.types.is_dictionary(column.type) and column.type.value_type == field.type):
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if kind != (pa.string_view() if pa.types.is_string_view(kind) else field.type):
             column = column.cast(field.type)
         arrays.append(column)
         fields.append(pa.field(field.name, column.type, field.nullable))
