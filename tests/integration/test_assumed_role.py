@@ -79,8 +79,9 @@ def test_a_denial_names_the_call_the_resource_and_the_role(endpoint: str) -> Non
     nothing = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]}
     access = Access(role_arn=make_role(nothing), external_id=EXTERNAL_ID, session_name="collector")
     principal(access)  # assumes the role before authorisation is enforced
-    with set_initial_no_auth_action_count(0), pytest.raises(AwsFault) as told:
-        read_object(ObjectRef("trail", "key"), access)
+    read_authorised = set_initial_no_auth_action_count(0)(read_object)
+    with pytest.raises(AwsFault) as told:
+        read_authorised(ObjectRef("trail", "key"), access)
     assert told.value.kind in ("denied", "denied_or_missing")
     for part in ("s3:GetObject", "arn:aws:s3:::trail/key", f"assumed-role/{ROLE}/collector"):
         assert part in str(told.value)
