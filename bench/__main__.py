@@ -119,7 +119,7 @@ def parts(quick: bool) -> dict[str, Callable[[Report], None]]:
         "tiny": lambda report: compare(report, tiny, {"duckdb": 0.7}),
         "low": lambda report: compare(report, low, {}),
         "growth": lambda report: growth(report, large, tenfold),
-        "workers": lambda report: workers(report, tenfold if quick else large),
+        "workers": lambda report: workers(report, tenfold),
         "queue": lambda report: queue(report, large),
     }
 

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 RUN_OBJECTS = 10_000
 RUN_BYTES = 256_000_000
+# Beside each other, runs are short, so that all workers end at about the same time.
+SHARED_RUN_BYTES = 32_000_000
 _WINDOW = 50_000
 _AHEAD = 64
 
@@ -60,7 +62,7 @@ def replay_all(
     done = set() if force else done_objects(open_store(plan.output))
     fresh = (it for it in listed if not all(is_done(ref, done) for ref in it.objects) or not it.objects)
     with stopping(), Display("replaying", bounded=True, quiet=quiet) as display:
-        chunks = _listed_ahead(cut(fresh), display)
+        chunks = _listed_ahead(cut(fresh, RUN_BYTES if workers == 1 else SHARED_RUN_BYTES), display)
         results = (
             _run_here(plan, chunks, beam_flags)
             if workers == 1
@@ -72,8 +74,8 @@ def replay_all(
     return Summary(total, time.monotonic() - started)
 
 
-def cut(messages: Iterable[Message]) -> Iterator[Chunk]:
-    """Runs of about 256 MB, or 10,000 objects; within a window of 50,000, one account and day after the other.
+def cut(messages: Iterable[Message], run_bytes: int = RUN_BYTES) -> Iterator[Chunk]:
+    """Runs of about `run_bytes`, or 10,000 objects; within a window of 50,000, one account and day after the other.
 
     A run ends where an account's day ends once it is half full, so that runs side by side seldom share a partition.
     """
@@ -81,19 +83,19 @@ def cut(messages: Iterable[Message]) -> Iterator[Chunk]:
     for message in messages:
         window.append(message)
         if len(window) == _WINDOW:
-            yield from _cut_window(window)
+            yield from _cut_window(window, run_bytes)
             window = []
-    yield from _cut_window(window)
+    yield from _cut_window(window, run_bytes)
 
 
-def _cut_window(window: list[Message]) -> Iterator[Chunk]:
+def _cut_window(window: list[Message], run_bytes: int) -> Iterator[Chunk]:
     members: list[Message] = []
     size = 0
     previous = None
     for message in sorted(window, key=_order):
         group = _order(message)[:2]
-        full = size >= RUN_BYTES or len(members) >= RUN_OBJECTS
-        half = size >= RUN_BYTES // 2 or len(members) >= RUN_OBJECTS // 2
+        full = size >= run_bytes or len(members) >= RUN_OBJECTS
+        half = size >= run_bytes // 2 or len(members) >= RUN_OBJECTS // 2
         if members and (full or (half and group != previous)):
             yield Chunk(tuple(members))
             members, size = [], 0

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.datasets import RAW, Dataset
-from schemas.digests import Digests, digests_of, found_in
+from schemas.digests import Digests, digests_of, found_in, in_order
 from schemas.values import Partition
 from transforms.stores.files import Store
 from transforms.stores.parquet import TimeRange, read_ranges, read_table
@@ -148,7 +148,7 @@ class CommitLog:
                 self._digests.move_to_end(key)
                 return self._digests[key]
         with self._store.open(f"{folder_of(RAW, partition)}/{key[1].name}") as opened:
-            found = digests_of(read_table(opened, ["event_id"])["event_id"])
+            found = in_order(digests_of(read_table(opened, ["event_id"])["event_id"]))
         self._remember(key, found)
         return found
 
@@ -179,7 +179,7 @@ class CommitLog:
         known.files[number] = Numbered(number, number)
         known.ranges[number] = times
         known.highest = max(known.highest, number)
-        self._remember((partition, known.files[number]), digests)
+        self._remember((partition, known.files[number]), in_order(digests))
         return True
 
     def is_complete(self, partition: Partition, known: Known, number: int) -> bool:

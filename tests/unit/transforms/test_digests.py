@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.digests import Digests, digests_of, first_of_each, found_in
+from schemas.digests import Digests, digests_of, first_of_each, found_in, in_order
 
 uuids = st.uuids().map(str)
 ids = st.one_of(
@@ -62,4 +62,17 @@ def test_the_first_of_each_id_in_its_partition_is_kept(rows: list[tuple[str, int
 
 @given(st.lists(few, max_size=8), st.lists(few, max_size=8))
 def test_only_ids_that_agree_in_all_their_bytes_are_found(asked: list[str], known: list[str]) -> None:
-    assert found_in(of(asked), of(known)).tolist() == [it in known for it in asked]
+    assert found_in(of(asked), in_order(of(known))).tolist() == [it in known for it in asked]
+
+
+pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=20)
+
+
+@given(pairs, pairs)
+def test_digests_that_agree_in_their_first_half_alone_are_told_apart(
+    asked: list[tuple[int, int]], known: list[tuple[int, int]]
+) -> None:
+    def as_digests(rows: list[tuple[int, int]]) -> Digests:
+        return np.array(rows, np.uint64).reshape(-1, 2)
+
+    assert found_in(as_digests(asked), in_order(as_digests(known))).tolist() == [it in known for it in asked]
