@@ -152,8 +152,9 @@ def _reading_order(ref: ObjectRef) -> tuple[str, str, str, str]:
     return found.account or "", found.day or "", ref.key, ref.bucket
 
 
-Group = tuple[str, str]
-"""Account and day of an object's key."""
+def _group(ref: ObjectRef) -> tuple[str, str]:
+    """Account and day of the key: what the object's events mostly belong to."""
+    return _reading_order(ref)[:2]
 
 
 class Packer:
@@ -165,28 +166,28 @@ class Packer:
 
     def _clear(self) -> None:
         self._bytes = 0
-        self._group: Group | None = None
+        self._group: tuple[str, str] | None = None
         self._parts: list[ObjectPart] = []
         self._documents: list[Document] = []
         self._letters: list[DeadLetter] = []
         self.receipts: list[Receipt] = []
 
-    def has_room(self, text_bytes: int, group: Group) -> bool:
-        """Whether the slice stays within its size with so much more text; an empty slice takes anything.
+    def has_room(self, opened: Opened) -> bool:
+        """Whether the slice stays within its size with the document too; an empty slice takes anything.
 
         One that is half full takes no other account and day: fewer slices share a partition.
         """
         if not self._documents:
             return True
-        another = group != self._group and self._bytes >= self._slice_bytes / 2
-        return not another and self._bytes + text_bytes <= self._slice_bytes
+        another = _group(opened.ref) != self._group and self._bytes >= self._slice_bytes / 2
+        return not another and self._bytes + opened.text_bytes <= self._slice_bytes
 
     def take(self, part: ObjectPart, opened: Opened | None = None) -> None:
         """Add a part of an object, with its document."""
         if opened is not None:
             self._documents.append(replace(opened.document, object_index=len(self._parts)))
             self._bytes += opened.text_bytes
-            self._group = _reading_order(part.ref)[:2]
+            self._group = _group(part.ref)
         self._parts.append(part)
 
     def settle(self, message: Message) -> None:
@@ -254,7 +255,7 @@ def fetch_objects(
         else:
             _readable[part.source, ref.bucket] = time.monotonic(), ref
             for number, opened in enumerate(open_documents(found, limits.slice_bytes, limits.caps)):
-                if not packer.has_room(opened.text_bytes, _reading_order(ref)[:2]):
+                if not packer.has_room(opened):
                     yield packer.flush(hand)
                 packer.take(_part_of(part, opened, 0 if number else found.size), opened)
         packer.receipts += hand.finish(ref, deferred=deferred)

@@ -117,7 +117,7 @@ def slices_of(found: Iterable[Found], slice_bytes: int) -> Iterator[Slice]:
         part = ObjectPart("default", it.ref, None)
         content = Content(it.ref, it.body, len(it.body))
         for opened in open_documents(content, slice_bytes, Caps(record_bytes=RECORD_BYTES)):
-            if not packer.has_room(opened.text_bytes):
+            if not packer.has_room(opened):
                 yield packer.flush(hand)
             packer.take(replace(part, ref=opened.ref, last=opened.last), opened)
     yield packer.flush(hand)
