@@ -1,0 +1,259 @@
+"""The records of a slice, gathered from its documents and decoded by their providers while they are in the cache."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.values import DeadLetter, NoRecord, Slice
+from transforms.decoding.records import NO_OBJECT, RawRecord
+from transforms.providers import PROVIDERS_BY_NAME, Provider, provider_of
+from transforms.providers.rows import decode_rows
+from transforms.stores.keys import facts
+
+_UNKNOWN = "a record of no known kind of log"
+_NOT_UTF8 = "a record is not in UTF-8 (RFC 8259, 8.1)"
+_CHUNK = 1_024
+_NAMESPACE = uuid.UUID("6f0c6a3e-3d0a-5d39-9f0e-0d5a6f1f6b1c")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Objects that share a trail's bucket, by a member that no record of a provider has: outcome and reason.
+_FOREIGN = {
+    b'"digestS3Object"': ("digest", "a digest file, kept for verification"),
+    b'"configurationItems"': ("ignored", "an AWS Config history or snapshot, not a trail"),
+    b'"configSnapshotId"': ("ignored", "an AWS Config history or snapshot, not a trail"),
+}
+
+
+@dataclass
+class Tally:
+    """What was found of one object in this slice."""
+
+    records: int = 0
+    letters: list[DeadLetter] = field(default_factory=list)
+    damage: str | None = None
+    provider: str | None = None
+    foreign: tuple[str, str] | None = None
+    first: int | None = None
+    final: int | None = None
+
+
+class Gathered:
+    """Records of a slice, decoded in chunks while they are in the processor's cache."""
+
+    def __init__(self, filled: Slice, tallies: Sequence[Tally]) -> None:
+        self._parts = filled.objects
+        self._tallies = tallies
+        self._waiting: dict[str, tuple[list[RawRecord], list[int], list[int]]] = {}
+        # By provider, and apart from them the rows of raw trees, which have their sources and times already.
+        self._chunks: dict[tuple[str, bool], list[pa.Table]] = {}
+
+    def add(self, records: Sequence[RawRecord], places: Sequence[int], index: int) -> None:
+        """Records of one object, with their places in it; the provider is told by the first."""
+        if not records:
+            return
+        provider = provider_of(records[0])
+        if provider is None:
+            self._add_unknown(records, places, index)
+            return
+        self._tallies[index].provider = provider.name
+        self._put(provider, records, places, [index] * len(records))
+
+    def _put(
+        self, provider: Provider, records: Sequence[RawRecord], places: Sequence[int], indices: Sequence[int]
+    ) -> None:
+        for start in range(0, len(records), _CHUNK):
+            stop = start + _CHUNK
+            # Anew for each chunk: decoding takes the lists away.
+            waiting = self._waiting.setdefault(provider.name, ([], [], []))
+            waiting[0].extend(records[start:stop])
+            waiting[1].extend(places[start:stop])
+            waiting[2].extend(indices[start:stop])
+            if len(waiting[0]) >= _CHUNK // 2:
+                self._decode(provider)
+
+    def _add_unknown(self, records: Sequence[RawRecord], places: Sequence[int], index: int) -> None:
+        """The first record is of no known kind: the object is foreign, or each record is told by itself."""
+        if len(records) == 1 and places[0] == 0 and self._parts[index].last:
+            text = bytes(records[0])
+            self._tallies[index].foreign = next((it for mark, it in _FOREIGN.items() if mark in text), None)
+            if self._tallies[index].foreign:
+                return
+        for record, place in zip(records, places, strict=True):
+            provider = provider_of(record)
+            if provider is None:
+                self.reject(index, place, _stranger(bytes(record)))
+            else:
+                self._tallies[index].provider = provider.name
+                self._put(provider, [record], [place], [index])
+
+    def reject(self, index: int, place: int, bad: NoRecord) -> None:
+        """One thing of an object that cannot be a row."""
+        tally, ref = self._tallies[index], self._parts[index].ref
+        tally.records += bool(bad.text)
+        if bad.damage:
+            tally.damage = bad.reason
+            tally.letters.append(DeadLetter("explode_records", "object", bad.reason, ref))
+        else:
+            tally.letters.append(DeadLetter("explode_records", "record", bad.reason, ref, place, bad.text))
+
+    def add_rows(self, rows: pa.Table, index: int) -> None:
+        """Rows of another output's raw tree: their ids, provenance and ingestion time are kept."""
+        for name in map(str, pc.unique(rows["provider"]).to_pylist()):
+            provider = PROVIDERS_BY_NAME.get(name)
+            mine = rows.filter(pc.equal(rows["provider"], pa.scalar(name)))
+            if provider is None:
+                raise ValueError(f"rows of the provider {name!r}, which this version does not know; upgrade it")
+            records = decode_rows(mine, provider)
+            self._tallies[index].provider = name
+            records = records.append_column("object_index", pa.array(np.full(len(records), index, np.int32)))
+            self._note(records["object_index"], records["event_time"])
+            self._chunks.setdefault((name, True), []).append(records)
+
+    def tables(self) -> list[tuple[str, pa.Table]]:
+        """Each provider's records, every column in one piece."""
+        for name in [*self._waiting]:
+            self._decode(PROVIDERS_BY_NAME[name])
+        found = []
+        while self._chunks:
+            (name, are_rows), chunks = self._chunks.popitem()
+            found.append((name, self._joined(chunks, are_rows)))
+        return found[::-1]
+
+    def _joined(self, chunks: list[pa.Table], are_rows: bool) -> pa.Table:
+        records = pa.concat_tables(chunks, promote_options="default").unify_dictionaries().combine_chunks()
+        if are_rows:
+            return records
+        return _with_columns(records, self._sources(records["object_index"].combine_chunks()))
+
+    def _decode(self, provider: Provider) -> None:
+        records, places, indices = self._waiting.pop(provider.name, ([], [], []))
+        if not records:
+            return
+        raw_json = _text_column(records)
+        if raw_json is None:
+            keep = [_is_utf8(record) for record in records]
+            for record, place, index, good in zip(records, places, indices, keep, strict=True):
+                if not good:
+                    self.reject(index, place, _stranger(bytes(record)))
+            kept = [it for it, good in zip(zip(records, places, indices, strict=True), keep, strict=True) if good]
+            if kept:
+                self._put(provider, *(list(column) for column in zip(*kept, strict=True)))
+                self._decode(provider)
+            return
+        columns = {
+            "raw_json": raw_json,
+            "source_index": pa.array(places, pa.int64()),
+            "object_index": pa.array(indices, pa.int32()),
+        }
+        self._keep(provider, _with_columns(provider.decode(records), columns))
+
+    def _keep(self, provider: Provider, decoded: pa.Table) -> None:
+        problems = decoded["problem"]
+        if problems.null_count < len(problems):
+            self._reject_rows(decoded.filter(pc.is_valid(problems)))
+            decoded = decoded.filter(pc.is_null(problems))
+        if not len(decoded):
+            return
+        self._note(decoded["object_index"], decoded["event_time"])
+        self._chunks.setdefault((provider.name, False), []).append(self._spine(decoded))
+
+    def _note(self, objects: Any, times: Any) -> None:
+        """Count the records of each object, which stand together, and their first and last time."""
+        indices = objects.combine_chunks().to_numpy()
+        micros = times.combine_chunks().cast(pa.int64()).to_numpy()
+        starts = np.flatnonzero(np.diff(indices, prepend=-1))
+        counts = np.diff(starts, append=len(indices))
+        firsts, finals = np.minimum.reduceat(micros, starts), np.maximum.reduceat(micros, starts)
+        columns = (indices[starts], counts, firsts, finals)
+        for index, count, first, final in zip(*(it.tolist() for it in columns), strict=True):
+            tally = self._tallies[index]
+            tally.records += count
+            tally.first = first if tally.first is None else min(first, tally.first)
+            tally.final = final if tally.final is None else max(final, tally.final)
+
+    def _reject_rows(self, rows: pa.Table) -> None:
+        columns = rows.select(["object_index", "source_index", "raw_json", "problem"]).to_pylist()
+        for row in columns:
+            text = row["raw_json"].encode()
+            # As if it had come first: what is told of a record does not depend on its neighbours.
+            bad = NoRecord(text, row["problem"]) if provider_of(text) else _stranger(text)
+            self.reject(row["object_index"], row["source_index"], bad)
+
+    def _spine(self, decoded: pa.Table) -> pa.Table:
+        account: Any = decoded["record_account"]
+        if account.null_count:
+            keys = pa.array([facts(part.ref.key).account or "unknown" for part in self._parts], pa.string())
+            account = pc.coalesce(account, keys.take(decoded["object_index"]))
+        event_id: Any = decoded["event_id"]
+        if event_id.null_count:
+            event_id = _named(event_id, account, decoded["event_time"], decoded["raw_json"])
+        decoded = decoded.drop_columns(["record_account", "problem"])
+        return _with_columns(decoded, {"event_id": event_id, "recipient_account_id": account})
+
+    def _sources(self, indices: Any) -> dict[str, Any]:
+        parts = self._parts
+        texts = {
+            "source_name": [part.source for part in parts],
+            "source_bucket": [part.ref.bucket for part in parts],
+            "source_key": [part.ref.key for part in parts],
+            "source_version": [part.ref.version for part in parts],
+        }
+        return {
+            name: pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
+            for name, values in texts.items()
+        }
+
+
+def _stranger(text: bytes) -> NoRecord:
+    if not text.startswith(b"{"):
+        return NoRecord(text, NO_OBJECT)
+    return NoRecord(text, _UNKNOWN if _is_utf8(text) else _NOT_UTF8)
+
+
+def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    return pa.table({**dict(zip(table.column_names, table.columns, strict=True)), **columns})
+
+
+def _text_column(records: Sequence[RawRecord]) -> Any:
+    """The records' bytes as one string array; None if any is not UTF-8."""
+    offsets = array("i", accumulate(map(len, records), initial=0))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(records))]
+    try:
+        return pa.Array.from_buffers(pa.binary(), len(records), buffers).cast(pa.string())
+    except pa.ArrowInvalid:
+        return None
+
+
+def _is_utf8(record: RawRecord) -> bool:
+    try:
+        bytes(record).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _named(event_id: Any, account: Any, time: Any, raw_json: Any) -> Any:
+    """Ids for records that carry none: a UUIDv5 of account, time and canonical JSON."""
+    given = event_id.to_pylist()
+    for row in np.flatnonzero(event_id.is_null().to_numpy(zero_copy_only=False)).tolist():
+        name = f"{account[row].as_py()}\n{time[row].as_py().isoformat()}\n{_canonical(raw_json[row].as_py())}"
+        given[row] = str(uuid.uuid5(_NAMESPACE, name))
+    return pa.array(given, pa.string())
+
+
+def _canonical(text: str) -> str:
+    try:
+        return json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return text
