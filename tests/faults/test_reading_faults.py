@@ -190,7 +190,7 @@ def test_without_evidence_the_queue_itself_redrives_a_denied_message(
 
     for _ in range(2):
         assert faulty.one_run(1, visibility_s=1)["messages_deleted"] == 0
-    faulty.one_run(1)
+    faulty.one_run(1, idle_s=2)
 
     assert not faulty.letters()
     assert faulty.redriven() == 1

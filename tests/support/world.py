@@ -90,11 +90,11 @@ class World:
     # Running.
 
     def one_run(
-        self, messages: int, *, slice_bytes: int = 64_000_000, reads: int = 32, **members: Any
+        self, messages: int, *, slice_bytes: int = 64_000_000, reads: int = 32, idle_s: float = 20.0, **members: Any
     ) -> Counter[str]:
-        """One micro-batch of so many messages, at once."""
+        """One micro-batch of so many messages, at once; `idle_s` is how long the first may take to come."""
         plan = replace(self.plan(**members), fetch=FetchLimits(slice_bytes=slice_bytes, reads=reads))
-        limits = Limits(messages=messages, wait_s=3.0, idle_s=3.0)
+        limits = Limits(messages=messages, wait_s=20.0, idle_s=idle_s)
         return run(lambda pipeline: graph.ingest(pipeline, plan, {"trail": limits}))
 
     def ingest(
