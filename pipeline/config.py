@@ -90,6 +90,7 @@ class Config(BaseSettings):
     output: str | None = Field(default=None, min_length=1)
     output_access: AccessConfig = AccessConfig()
     normalize: bool = True
+    sessions: bool = True
     source: tuple[SourceConfig, ...] = ()
     max_wait: _Positive = 30.0
     max_messages: Annotated[int, Field(gt=0, le=100_000)] = 1_000
@@ -127,7 +128,7 @@ class Config(BaseSettings):
 
     def settings(self) -> Settings:
         """What the output root is to derive."""
-        return Settings(normalize=self.normalize)
+        return Settings(normalize=self.normalize, sessions=self.normalize and self.sessions)
 
     def limits(self) -> Limits:
         """The size of a micro-batch."""

@@ -19,6 +19,7 @@ from transforms.list_objects import ListedObjects
 from transforms.normalize_records import NormalizeRecords
 from transforms.parse_notifications import ParseNotifications
 from transforms.receive_messages import Limits, ReceiveMessages
+from transforms.stitch_sessions import StitchSessions
 from transforms.stores.files import Output
 from transforms.stores.settings import Settings
 from transforms.stores.sources import Source
@@ -73,8 +74,9 @@ def keep(batches: Any, plan: Plan) -> Any:
         | CommitRaw(plan.output, plan.settings)
     )
     derived = committed | NormalizeRecords() if plan.settings.normalize else committed
+    stitched = derived | StitchSessions() if plan.settings.sessions else derived
     return (
-        derived
+        stitched
         | WriteParquet(plan.output, plan.settings)
         | WriteDeadLetters(plan.output)
         | WriteIngestLog(plan.output, plan.run_id)

@@ -10,6 +10,7 @@ from schemas.datasets import RAW
 from schemas.values import Partition
 from transforms.normalize_records import normalize_records
 from transforms.providers.rows import committed_slice
+from transforms.stitch_sessions import stitch_sessions
 from transforms.stores.files import Output, Store, open_store
 from transforms.stores.settings import Settings, commit_log
 from transforms.stores.tree import list_files, list_partitions
@@ -31,7 +32,8 @@ def repair(
     with ThreadPoolExecutor(_LISTERS) as pool:
         for partition, number in incomplete(store, settings, pool, since):
             committed = committed_slice(log.read_commit(partition, number), partition, number)
-            write_parquet(normalize_records(committed), store, log, pool)
+            derived = normalize_records(committed)
+            write_parquet(stitch_sessions(derived) if settings.sessions else derived, store, log, pool)
             count += 1
             if on_commit:
                 on_commit()

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 
-from schemas.datasets import EVENTS
+from schemas.datasets import EVENTS, SESSIONS
 from schemas.values import Commit, Slice
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output, Store, open_store
-from transforms.stores.parquet import EVENTS_LAYOUT, FEW, encode, flat, part
+from transforms.stores.parquet import EVENTS_LAYOUT, FEW, SESSIONS_LAYOUT, encode, flat, part
 from transforms.stores.settings import Settings, commit_log
 from transforms.stores.tree import path_of
 
@@ -21,7 +23,9 @@ _WRITERS = 16
 
 
 def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPoolExecutor) -> Slice:
-    """Create the events file of each commit of the slice; "already there" is success, its content is the same.
+    """Create the derived files of each commit; "already there" is success, the content is the same.
+
+    The events come last: they mark the commit as complete.
 
     Raises what the store raises: then nothing of the slice may be acknowledged.
     """
@@ -30,14 +34,17 @@ def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPool
         if len(events) < FEW * len(derived.commits):
             events = flat(events)
 
-        def write(commit: Commit) -> None:
+        def write(commit: Commit, sessions: pa.Table | None) -> None:
+            if sessions is not None and len(sessions):
+                path = path_of(SESSIONS, commit.partition, commit.number)
+                store.create(path, encode(sessions, SESSIONS_LAYOUT))
             rows = events.slice(commit.start, commit.length)
             if commit.length < len(events):
                 rows = part(rows)
             store.create(path_of(EVENTS, commit.partition, commit.number), encode(rows, EVENTS_LAYOUT))
             log.completed(commit.partition, commit.number)
 
-        for _ in pool.map(write, derived.commits):
+        for _ in pool.map(write, derived.commits, derived.sessions or repeat(None)):
             pass
     return derived
 

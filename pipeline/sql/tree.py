@@ -20,13 +20,13 @@ import pyarrow.dataset as ds
 from pyarrow.fs import AwsStandardS3RetryStrategy, FileSelector, S3FileSystem
 
 from pipeline import sql
-from schemas.datasets import ALL, DEAD_LETTERS, EVENTS, INGEST_LOG, RAW, Dataset
+from schemas.datasets import ALL, DEAD_LETTERS, EVENTS, INGEST_LOG, RAW, SESSIONS, Dataset
 from schemas.errors import AccessError, ConfigError, StoreError
 from transforms.stores.aws import AwsFault, bucket_access
 from transforms.stores.files import LocalStore, Output, S3Store, Store, open_store
 from transforms.stores.settings import read_settings
 
-PARQUET = (RAW, EVENTS, INGEST_LOG)
+PARQUET = (RAW, EVENTS, SESSIONS, INGEST_LOG)
 _DAY = pa.schema([pa.field("day", pa.date32())])
 _ACCOUNT_AND_DAY = pa.schema([pa.field("account_id", pa.string()), *_DAY])
 _SQL_TYPES = {

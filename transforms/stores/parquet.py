@@ -52,6 +52,11 @@ EVENTS_LAYOUT = Layout(
         | {"access_key_id", "session_id", "event_id", "commit_number"}
     ),
 )
+SESSIONS_LAYOUT = Layout(
+    row_group=131_072,
+    plain=frozenset(),
+    indexed=frozenset({"kind", "first_seen", "last_seen", "session_id"}),
+)
 LOG_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"logged_time"}))
 
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
-from schemas.datasets import EVENTS, Dataset
+from schemas.datasets import EVENTS, RAW, Dataset
 from schemas.errors import ConfigError
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output, Store, open_store
@@ -20,6 +20,7 @@ class Settings:
     """What is derived from the raw records under an output root."""
 
     normalize: bool = True
+    sessions: bool = True
 
     @property
     def marker(self) -> Dataset | None:
@@ -33,7 +34,8 @@ def read_settings(store: Store) -> Settings | None:
     if content is None:
         return None
     try:
-        return Settings(**json.loads(content))
+        # A root that was begun before there were sessions has none.
+        return Settings(**{"sessions": False, **json.loads(content)})
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"{store.describe(SETTINGS)} holds settings that this version does not know ({error}); upgrade trailweave"
@@ -52,8 +54,9 @@ def agree(store: Store, wanted: Settings) -> None:
             if value != getattr(wanted, name)
         )
         raise ConfigError(
-            f"{store.describe('')} was begun with other settings: {differences};"
-            " use the same options, or another --output"
+            f"{store.describe('')} was begun with other settings, or by an older version: {differences};"
+            " use the same options, or replay its raw records into another --output:"
+            f" trailweave replay --source {store.describe(RAW.name)} --output NEW"
         )
 
 

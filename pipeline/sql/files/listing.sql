@@ -5,4 +5,6 @@ CREATE OR REPLACE TEMP TABLE listing AS
     UNION ALL
     SELECT 'cloud_audit_logs', file FROM glob('$root/cloud_audit_logs/account_id=*/day=*/*.parquet')
     UNION ALL
+    SELECT 'sessions', file FROM glob('$root/sessions/account_id=*/day=*/*.parquet')
+    UNION ALL
     SELECT 'ingest_log', file FROM glob('$root/ingest_log/day=*/*.parquet');

@@ -1,0 +1,133 @@
+-- One row per session: its chain of issuers up to the root session, and the identity at the root.
+--
+-- A service that calls AssumeRole for a workload is no session to follow, or all workloads were one story: the session
+-- that it began is the root, and the workload behind it the identity. `root_method` says what tells the identity:
+-- source_identity (set once, kept along a chain), session (the root session's own identity), workload (an instance,
+-- function, task or pod, by who issued its session and its name), service, or none: a role session whose issuer no
+-- record tells, with `confidence` 0.
+CREATE OR REPLACE VIEW session_stories AS
+WITH RECURSIVE
+known AS MATERIALIZED (
+    FROM sessions
+),
+first_links AS MATERIALIZED (
+    SELECT *
+    FROM links
+    WHERE NOT is_ambiguous
+    QUALIFY row_number() OVER (PARTITION BY issued_session_id ORDER BY issued_time, issuing_event_id) = 1
+),
+parents AS (
+    SELECT issued_session_id, issuer_session_id, confidence
+    FROM first_links
+    WHERE issuer_session_id IS NOT NULL AND issuer_type IS DISTINCT FROM 'SERVICE'
+),
+chains AS (
+    SELECT
+        session_id, session_id AS top, [session_id] AS path, 1.0::DECIMAL(2, 1) AS confidence, NULL::VARCHAR AS again
+    FROM known
+    UNION ALL
+    SELECT
+        chains.session_id,
+        parents.issuer_session_id,
+        CASE WHEN list_contains(path, parents.issuer_session_id) THEN path
+        ELSE list_prepend(parents.issuer_session_id, path) END,
+        least(chains.confidence, parents.confidence),
+        CASE WHEN list_contains(path, parents.issuer_session_id) THEN parents.issuer_session_id END
+    FROM chains
+    JOIN parents ON parents.issued_session_id = chains.top
+    WHERE again IS NULL AND len(path) < 32
+),
+ended AS (
+    SELECT
+        session_id,
+        path,
+        confidence,
+        -- A circle, which no true trail has, is known by its smallest member.
+        CASE WHEN again IS NULL THEN top ELSE list_min(path[:list_position(path, again)]) END AS root_session_id
+    FROM chains
+    QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY again IS NULL, len(path) DESC) = 1
+),
+roots AS (
+    SELECT
+        known.session_id,
+        known.identity_type,
+        known.identity_sub_type,
+        known.identity_name,
+        known.identity_arn,
+        known.invoked_by,
+        known.role_name,
+        known.role_session_name,
+        known.federated_provider,
+        first_links.issuer_service,
+        first_links.issuing_event_id,
+        first_links.method AS link_method,
+        list_extract(
+            list_transform(
+                list_filter(first_links.issued_session_tags, lambda tag: starts_with(tag, 'kubernetes-service-account=')),
+                lambda tag: split_part(tag, '=', 2)
+            ), 1
+        ) AS service_account,
+        list_extract(
+            list_transform(
+                list_filter(first_links.issued_session_tags, lambda tag: starts_with(tag, 'kubernetes-namespace=')),
+                lambda tag: split_part(tag, '=', 2)
+            ), 1
+        ) AS namespace,
+        CASE
+            WHEN known.identity_type = 'ROLE' THEN
+                CASE
+                    WHEN first_links.issuer_service = 'pods.eks.amazonaws.com' THEN 'EKS_POD'
+                    WHEN first_links.issuer_service = 'lambda.amazonaws.com' THEN 'LAMBDA_FUNCTION'
+                    WHEN first_links.issuer_service = 'ecs-tasks.amazonaws.com' THEN 'ECS_TASK'
+                    WHEN known.ec2_role_delivery IS NOT NULL
+                        OR first_links.issuer_service = 'ec2.amazonaws.com'
+                        OR regexp_full_match(known.role_session_name, 'i-[0-9a-f]{8,17}')
+                    THEN 'EC2_INSTANCE'
+                END
+            WHEN known.identity_sub_type = 'OIDC' THEN
+                CASE
+                    WHEN starts_with(known.identity_name, 'system:serviceaccount:') THEN 'EKS_POD'
+                    WHEN starts_with(known.identity_name, 'repo:') THEN 'GITHUB_WORKFLOW'
+                END
+        END AS workload
+    FROM known
+    LEFT JOIN first_links ON first_links.issued_session_id = known.session_id
+)
+SELECT
+    ended.session_id,
+    'story-' || left(md5(ended.root_session_id), 16) AS story_id,
+    ended.root_session_id,
+    len(ended.path) - 1 AS chain_depth,
+    ended.path,
+    own.issuing_event_id,
+    own.link_method,
+    CASE
+        WHEN known.source_identity IS NOT NULL THEN 'source_identity'
+        WHEN roots.workload IS NOT NULL THEN 'workload'
+        WHEN roots.identity_type <> 'ROLE' THEN 'session'
+        WHEN roots.issuer_service IS NOT NULL THEN 'service'
+        ELSE 'none'
+    END AS root_method,
+    CASE root_method
+        WHEN 'source_identity' THEN known.source_identity
+        WHEN 'workload' THEN
+            coalesce(roots.namespace || '/' || roots.service_account, roots.role_session_name, roots.identity_name)
+        WHEN 'service' THEN roots.issuer_service
+        ELSE coalesce(roots.identity_name, roots.identity_arn, roots.session_id)
+    END AS root_identity,
+    CASE root_method
+        WHEN 'source_identity' THEN 'USER'
+        WHEN 'workload' THEN 'WORKLOAD'
+        WHEN 'service' THEN 'SERVICE'
+        ELSE roots.identity_type
+    END AS root_type,
+    CASE root_method
+        WHEN 'source_identity' THEN 'SOURCE_IDENTITY'
+        WHEN 'workload' THEN roots.workload
+        ELSE roots.identity_sub_type
+    END AS root_sub_type,
+    CASE root_method WHEN 'none' THEN 0 WHEN 'source_identity' THEN 1 ELSE ended.confidence END::DOUBLE AS confidence
+FROM ended
+JOIN known ON known.session_id = ended.session_id
+JOIN roots ON roots.session_id = ended.root_session_id
+LEFT JOIN roots AS own ON own.session_id = ended.session_id;
