@@ -77,7 +77,7 @@ def shown(value: Any) -> str:
     elif isinstance(value, datetime | date | Decimal):
         text = str(_plain(value))
     else:
-        text = _json(value)
+        text = as_json(value)
     return _UNSAFE.sub(_escaped, text)
 
 
@@ -117,21 +117,22 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _json(value: Any) -> str:
+def as_json(value: Any) -> str:
+    """A value as one line of JSON that is safe on a terminal; times in UTC."""
     text = _encoder.encode(_plain(value)).decode()
     # Such characters stand inside strings only, where JSON may write them as escapes.
     return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _print_json(names: list[str], cells: Iterator[Row], stream: TextIO) -> int:
-    objects = (_json(dict(zip(names, row, strict=True))) for row in cells)
+    objects = (as_json(dict(zip(names, row, strict=True))) for row in cells)
     count = _written(stream, ((",\n" if number else "[\n") + text for number, text in enumerate(objects)))
     stream.write("\n]\n" if count else "[]\n")
     return count
 
 
 def _print_json_lines(names: list[str], cells: Iterator[Row], stream: TextIO) -> int:
-    return _written(stream, (_json(dict(zip(names, row, strict=True))) + "\n" for row in cells))
+    return _written(stream, (as_json(dict(zip(names, row, strict=True))) + "\n" for row in cells))
 
 
 def _print_csv(names: list[str], cells: Iterator[Row], stream: TextIO) -> int:
@@ -159,7 +160,7 @@ def _csv_cell(value: Any, terminal: bool) -> str:
 
 
 def _csv_text(value: Any) -> str:
-    text = _json(value)
+    text = as_json(value)
     return str(msgspec.json.decode(text)) if text.startswith('"') else text
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.memory import SYNC, MemoryStore
 from support.records import ACCOUNT, NOW, OTHER, compact, record
 
-from schemas.datasets import EVENTS, RAW, Dataset
+from schemas.datasets import EVENTS, RAW, SESSIONS, Dataset
 from schemas.values import ObjectPart, ObjectRef, Slice
 from transforms.commit_raw import commit_raw, left_behind
 from transforms.decoding.documents import open_documents
@@ -23,6 +23,7 @@ from transforms.decoding.inflate import Caps
 from transforms.explode_records import Exploder
 from transforms.fetch_objects import Packer
 from transforms.normalize_records import normalize_records
+from transforms.stitch_sessions import stitch_sessions
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.objects import Content
 from transforms.stores.parquet import read_table
@@ -140,18 +141,19 @@ def ingest(batches: Iterable[Sequence[Found]], slice_bytes: int, max_partitions:
             for exploded in exploder.explode(filled):
                 committed, done = commit_raw(exploded, log, SYNC, NOW)
                 for each in [*left_behind(log, done), committed]:
-                    write_parquet(normalize_records(each), store, log, SYNC)
+                    write_parquet(stitch_sessions(normalize_records(each)), store, log, SYNC)
                     write_dead_letters(each, store)
     return store
 
 
 def rows(store: MemoryStore, dataset: Dataset, *, without: frozenset[str] | set[str] = frozenset()) -> pa.Table:
-    """All rows of a dataset, in order of partition and id."""
+    """All rows of a dataset, in order of partition and id (of sessions: of kind, id and commit)."""
     paths = [path for path in store.files if path.startswith(f"{dataset.name}/")]
     tables = [read_table(store.open(path)).cast(dataset.arrow) for path in paths]
     if not tables:
         return dataset.arrow.empty_table().drop_columns([*without & {*dataset.arrow.names}])
-    whole = pa.concat_tables(tables).sort_by([("recipient_account_id", "ascending"), ("event_id", "ascending")])
+    id_ = ["kind", "first_event_id", "commit_number"] if dataset is SESSIONS else ["event_id"]
+    whole = pa.concat_tables(tables).sort_by([(name, "ascending") for name in ("recipient_account_id", *id_)])
     return whole.drop_columns([*without & {*whole.column_names}])
 
 

@@ -13,7 +13,7 @@ from laws.objects import Found, canonical_rows, ingest, objects, rows, slices_of
 from support.memory import MemoryStore
 
 import pipeline.repair
-from schemas.datasets import EVENTS, RAW
+from schemas.datasets import EVENTS, RAW, SESSIONS
 from transforms.explode_records import Exploder
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.settings import Settings
@@ -71,7 +71,10 @@ def test_raw_and_normalized_rows_match_one_to_one_and_numbers_are_dense(
         folder, _, name = path.rpartition("/")
         folders.setdefault(folder, []).append(name)
     for folder, names in folders.items():
-        if not folder.startswith("dead_letters"):
+        if folder.startswith(SESSIONS.name):
+            # No sessions, no file.
+            assert {f"{folder.replace(SESSIONS.name, RAW.name)}/{name}" for name in names} <= store.files.keys()
+        elif not folder.startswith("dead_letters"):
             assert sorted(names) == [f"{number:08d}.parquet" for number in range(1, len(names) + 1)]
 
 
@@ -109,11 +112,13 @@ def test_the_events_of_a_slice_read_back_from_its_raw_file_are_the_ones_it_wrote
 ) -> None:
     """What repair derives is what the writer itself derives, to the last value."""
     store = ingest(given_batches, 3_000)
-    whole = rows(store, EVENTS)
+    whole, sessions = rows(store, EVENTS), rows(store, SESSIONS)
     markers = [path for path in store.files if path.startswith(EVENTS.name)]
     lost = [path for path in markers if random.random() < 0.6]
     for path in lost:
         del store.files[path]
+        if random.random() < 0.5:
+            store.files.pop(path.replace(EVENTS.name, SESSIONS.name), None)
     output: Any = None
     with (
         mock.patch.object(pipeline.repair, "open_store", return_value=store),
@@ -122,3 +127,4 @@ def test_the_events_of_a_slice_read_back_from_its_raw_file_are_the_ones_it_wrote
         assert pipeline.repair.repair(output, Settings()) == len(lost)
         assert pipeline.repair.repair(output, Settings()) == 0
     assert rows(store, EVENTS) == whole
+    assert rows(store, SESSIONS) == sessions

@@ -28,7 +28,13 @@ def record(
     """A record with the event id of `name`; a member given as None is left out."""
     members = {
         "eventVersion": "1.08",
-        "userIdentity": {"type": "IAMUser", "principalId": "AIDAEXAMPLE", "userName": "ana", "accountId": account},
+        "userIdentity": {
+            "type": "IAMUser",
+            "principalId": "AIDAEXAMPLE",
+            "userName": "ana",
+            "accountId": account,
+            "accessKeyId": "AKIAEXAMPLE",
+        },
         "eventTime": f"{day}T{time}Z",
         "eventSource": "s3.amazonaws.com",
         "eventName": "GetObject",

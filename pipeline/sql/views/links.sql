@@ -99,7 +99,7 @@ SELECT
     issued_time,
     operation,
     method,
-    confidence,
+    confidence::DOUBLE AS confidence,
     issuer_session_id,
     issuer_type,
     issuer_sub_type,

@@ -23,7 +23,7 @@ parents AS (
 ),
 chains AS (
     SELECT
-        session_id, session_id AS top, [session_id] AS path, 1.0::DECIMAL(2, 1) AS confidence, NULL::VARCHAR AS again
+        session_id, session_id AS top, [session_id] AS path, 1.0::DOUBLE AS confidence, NULL::VARCHAR AS again
     FROM known
     UNION ALL
     SELECT
@@ -126,7 +126,7 @@ SELECT
         WHEN 'workload' THEN roots.workload
         ELSE roots.identity_sub_type
     END AS root_sub_type,
-    CASE root_method WHEN 'none' THEN 0 WHEN 'source_identity' THEN 1 ELSE ended.confidence END::DOUBLE AS confidence
+    CASE root_method WHEN 'none' THEN 0 WHEN 'source_identity' THEN 1 ELSE ended.confidence END AS confidence
 FROM ended
 JOIN known ON known.session_id = ended.session_id
 JOIN roots ON roots.session_id = ended.root_session_id
