@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,6 +14,7 @@ from pipeline.rows import shown
 from pipeline.stories import Row, Story
 
 _ADDRESSES = 4
+_WIDTHS = {"first seen": 19, "#": 2, "calls": 5, "operation": 18, "outcome": 7, "from": 15}
 _HOW = {
     "source_identity": "by source identity, which is kept along a chain",
     "session": "the root session's own identity",
@@ -46,7 +46,7 @@ def render(story: Story, console: Console) -> None:
     )
     console.print(head)
     console.print(_chain(story.sessions))
-    console.print(_timeline(story))
+    console.print(_timeline(story, console.width))
 
 
 def _some(values: Sequence[str]) -> str:
@@ -86,18 +86,17 @@ def _label(number: int, session: Row) -> Text:
     return label
 
 
-def _timeline(story: Story) -> Table:
-    """One row for calls alike; `#` is the session's number in the tree."""
+def _timeline(story: Story, width: int) -> Table:
+    """One row for calls alike; `#` is the session's number in the tree. What does not fit is cut."""
     numbers = {session["session_id"]: number for number, session in enumerate(story.sessions, 1)}
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    # What does not fit is cut from the right: times and counts never.
-    widths = {"first seen": 19, "#": 2, "calls": 5, "operation": 20, "outcome": 7, "from": 15, "what": None}
-    for column, width in widths.items():
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    rest = max(0, width - sum(_WIDTHS.values()) - 2 * len(_WIDTHS))
+    for column, room in {**_WIDTHS, "what": rest}.items():
         right = column in ("#", "calls")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True, min_width=width)
+        table.add_column(column, justify="right" if right else "left", no_wrap=True, width=room)
     for row in story.timeline:
         style = "red" if row["outcome"] == "FAILURE" else ""
-        cells: list[Any] = [
+        cells = [
             f"{row['first_seen']:%Y-%m-%d %H:%M:%S}",
             str(numbers[row["session_id"]]),
             f"{row['calls']:,}",
