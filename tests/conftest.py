@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from support.world import World, world
 
 from pipeline.demo.emulator import Emulator, emulator
+from transforms.receive_messages import STOP
 
 # Runs share cores with others: no deadline by the clock, and no examples kept in the checkout. The same examples each
 # time, so that a change alone turns a run red; `make soak` looks at others.
@@ -20,6 +21,12 @@ _common: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_
 settings.register_profile("same", derandomize=True, **_common)
 settings.register_profile("others", print_blob=True, **_common)
 settings.load_profile(os.environ.get("TRAILWEAVE_EXAMPLES", "same"))
+
+
+@pytest.fixture(autouse=True)
+def _nobody_asked_to_stop() -> None:
+    """A test that asks its own process to stop leaves the wish behind."""
+    STOP.clear()
 
 
 @pytest.fixture(scope="session")

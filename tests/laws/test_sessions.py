@@ -82,7 +82,9 @@ def merged(rows: pa.Table) -> list[Row]:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("CREATE SCHEMA tree")
         connection.register("session_rows", rows)
-        connection.execute("CREATE VIEW tree.sessions AS SELECT *, recipient_account_id AS account_id FROM session_rows")
+        connection.execute(
+            "CREATE VIEW tree.sessions AS SELECT *, recipient_account_id AS account_id FROM session_rows"
+        )
         connection.execute(sql.text("views/sessions"))
         return connection.sql("FROM sessions ORDER BY session_id").to_arrow_table().to_pylist()
 

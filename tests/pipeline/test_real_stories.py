@@ -16,6 +16,7 @@ from support.trails import trail_object
 
 from pipeline import query
 from pipeline.commands import load, replay
+from schemas.errors import ConfigError
 from transforms.list_objects import Selection
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no data of others at {DATA} (TRAILWEAVE_DATA)")
@@ -34,9 +35,13 @@ def replayed(objects: list[list[Any]], folder: Path, **flags: Any) -> Path:
     source.mkdir(parents=True)
     for number, of in enumerate(objects):
         (source / f"{number:05}.json.gz").write_bytes(trail_object(of))
-    config = load(output=str(output), **flags)
-    replay(config, [str(source)], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True)
+    replayed_from(str(source), output, **flags)
     return output
+
+
+def replayed_from(source: str, output: Path, **flags: Any) -> None:
+    config = load(output=str(output), **flags)
+    replay(config, [source], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +151,20 @@ def test_each_session_has_one_story_and_each_chain_its_evidence(whole: Path) -> 
     assert stories == distinct == sessions
     assert chained >= 5
     assert unexplained == astray == 0
+
+
+def test_an_output_root_of_the_version_before_is_upgraded_by_replaying_its_raw_records(
+    corpus: list[Any], whole: Path, tmp_path: Path
+) -> None:
+    old, new = replayed([corpus], tmp_path, sessions=False), tmp_path / "new"
+    settings = old / ".trailweave/settings.json"
+    settings.write_text(json.dumps({"normalize": True}))
+    assert not (old / "sessions").exists()
+    with pytest.raises(ConfigError, match=r"replay its raw records .* --source .*aws_s3_raw --output NEW"):
+        replayed_from(str(old / "aws_s3_raw"), old)
+
+    replayed_from(str(old / "aws_s3_raw"), new)
+
+    for view in ("sessions", "links", "session_stories"):
+        rows = [repr(row) for row in asked(whole, f"FROM {view} ORDER BY ALL")]
+        assert rows == [repr(row) for row in asked(new, f"FROM {view} ORDER BY ALL")], view
