@@ -24,8 +24,8 @@ _HOW = {
 }
 
 
-def render(story: Story, console: Console) -> None:
-    """Print the story."""
+def render(story: Story, console: Console, *, with_timeline: bool = True) -> None:
+    """Print the story, with what was done in it or without."""
     summary = story.summary
     kind = " ".join(shown(it) for it in (summary["root_type"], summary["root_sub_type"]) if it)
     head = Table.grid(padding=(0, 2))
@@ -46,7 +46,9 @@ def render(story: Story, console: Console) -> None:
     )
     console.print(head)
     console.print(_chain(story.sessions))
-    console.print(_timeline(story, console.width))
+    if with_timeline:
+        console.print()
+        console.print(_timeline(story, console.width))
 
 
 def _some(values: Sequence[str]) -> str:

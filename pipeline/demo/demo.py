@@ -14,14 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from pipeline import query
+from pipeline import query, stories
 from pipeline.commands import begin
 from pipeline.config import load
 from pipeline.demo.emulator import emulator, provision, upload
 from pipeline.demo.organisation import BUCKET, organisation
 from pipeline.demo.trail import Trail
 from pipeline.ingest import ingest_until_stopped
+from pipeline.rows import console as rows_console
 from pipeline.rows import print_rows
+from pipeline.story_page import render
 from pipeline.summary import Summary
 from schemas import counters
 from schemas.errors import ConfigError
@@ -37,7 +39,8 @@ _IDLE_S = 3.0
 _DEAD_LETTERS = """
     SELECT scope, reason, regexp_extract(object_key, '[^/]*$') AS object FROM dead_letters ORDER BY scope"""
 
-# The questions of the first hour of an incident. The first answer's first row gives `$address` to the others.
+# The questions of the first hour of an incident. The first answer's first row gives the key whose story is shown, and
+# `$address` to the others.
 _FIRST_QUESTION = (
     "Which identity was denied most, and from where?",
     """SELECT identity_name AS identity, access_key_id, caller_ip, count(*) AS denied, min(_time) AS begin
@@ -45,13 +48,6 @@ _FIRST_QUESTION = (
        GROUP BY ALL ORDER BY denied DESC, identity LIMIT 3""",
 )
 _QUESTIONS = (
-    (
-        "Where did that lead? What was issued to the first address:",
-        """SELECT _time, operation_name_orig AS operation, issued_access_key_id AS issued_key,
-                  coalesce(issued_user_name, regexp_extract(issued_arn, '[^/]*/[^/]*$')) AS issued_to
-           FROM cloud_audit_logs WHERE caller_ip = $address AND issued_access_key_id IS NOT NULL
-           GROUP BY ALL ORDER BY _time, issued_key""",
-    ),
     (
         "What was taken from there?",
         """SELECT min(_time) AS begin, account_id, operation_name_orig AS operation, count(*) AS calls
@@ -135,15 +131,26 @@ def _show(console: Console, summary: Summary, left: int, output: Path) -> None:
         question, sql = _FIRST_QUESTION
         console.print(f"[bold]6.[/] {question}")
         _ask(connection, sql)
-        address = str(query.run(connection, sql).read_all()["caller_ip"][0])
-        for number, (question, sql) in enumerate(_QUESTIONS, 7):
+        (first, *_) = query.run(connection, sql).read_all().to_pylist()
+        console.print("[bold]7.[/] Where did that lead? The story of that key, across accounts:")
+        _tell(connection, first["access_key_id"])
+        address = first["caller_ip"]
+        for number, (question, sql) in enumerate(_QUESTIONS, 8):
             console.print(f"[bold]{number}.[/] {question}")
             _ask(connection, sql, address=address)
     console.print(
         "Ask more:  [bold]trailweave query --list[/]   "
+        f"[bold]trailweave story list --output {escape(str(output))}[/]   "
         f'[bold]trailweave query --output {escape(str(output))} "SELECT ..."[/]   '
         f"[bold]trailweave status --output {escape(str(output))}[/]"
     )
+
+
+def _tell(connection: duckdb.DuckDBPyConnection, key: str) -> None:
+    story = stories.show(connection, stories.Asked("access key", key))
+    assert isinstance(story, stories.Story)
+    render(story, rows_console(sys.stdout), with_timeline=False)
+    sys.stdout.flush()
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, sql: str, **parameters: str) -> None:

@@ -19,7 +19,7 @@ WITH issued AS MATERIALIZED (
 used AS MATERIALIZED (
     SELECT
         session_id, first_seen, last_seen, session_created_time, identity_type, identity_name, identity_arn,
-        principal_id, caller_project, access_key_ids, from_console, is_cut
+        principal_id, caller_project, access_key_ids, from_console
     FROM sessions
 ),
 keys AS (
@@ -54,7 +54,8 @@ found AS (
         -- Another key of the same name and second is another credential.
         AND (
             issued_access_key_id IS NULL OR len(access_key_ids) = 0 OR from_console
-            OR (is_cut AND NOT list_contains(access_key_ids, issued_access_key_id))
+            -- A list of 64 may have been longer.
+            OR (len(access_key_ids) = 64 AND NOT list_contains(access_key_ids, issued_access_key_id))
         )
     UNION ALL
     SELECT issued.*, session_id, 'console_login', 0.7

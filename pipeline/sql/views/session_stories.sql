@@ -8,6 +8,9 @@
 CREATE OR REPLACE VIEW session_stories AS
 WITH RECURSIVE
 known AS MATERIALIZED (
+    SELECT
+        session_id, identity_type, identity_sub_type, identity_name, identity_arn,
+        role_session_name, source_identity, ec2_role_delivery
     FROM sessions
 ),
 first_links AS MATERIALIZED (
@@ -54,10 +57,7 @@ roots AS (
         known.identity_sub_type,
         known.identity_name,
         known.identity_arn,
-        known.invoked_by,
-        known.role_name,
         known.role_session_name,
-        known.federated_provider,
         first_links.issuer_service,
         first_links.issuing_event_id,
         first_links.method AS link_method,
