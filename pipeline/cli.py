@@ -199,6 +199,25 @@ def query(
         commands.query(commands.load(output=output), sql, name, parameter or [], form)
 
 
+@app.command()
+def stitch(
+    output: OutputOption = None,
+    first_day: Annotated[
+        str | None, typer.Option("--from", metavar="DATE", help="First day of the sessions.")
+    ] = None,
+    last_day: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day of the sessions.")] = None,
+    every: Annotated[
+        float | None, typer.Option("--every", metavar="S", min=1, help="Again every S seconds, beside a writer.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Record the stories of sessions, as evaluated now, in the dataset stories; only what has changed is written."""
+    from pipeline import commands
+
+    count = commands.stitch(commands.load(output=output), _day(first_day), _day(last_day), every_s=every)
+    _print({"recorded": count}, f"{count:,} sessions have a new story", as_json=as_json)
+
+
 story = typer.Typer(help="Who did it, how they got there, what they did.", no_args_is_help=True)
 app.add_typer(story, name="story")
 

@@ -216,6 +216,27 @@ def list_queries(form: str) -> None:
     print_rows(pa.table(rows), form, sys.stdout)
 
 
+def stitch(config: Config, first_day: str | None, last_day: str | None, *, every_s: float | None) -> int:
+    """Record the stories that changed: how many. With `every_s` again and again, until a signal comes."""
+    from pipeline import stories
+    from pipeline.ingest import stopping
+    from transforms.receive_messages import STOP
+
+    output = config.root()
+    prove(open_store(output))
+    since, until = first_day or stories.FIRST, _end_of(last_day)
+    count = stories.stitch(output, since, until)
+    if every_s is not None:
+        with stopping():
+            while not STOP.wait(every_s):
+                count += stories.stitch(output, since, until)
+    return count
+
+
+def _end_of(day: str | None) -> str:
+    return f"{day or '9999-12-31'} 23:59:59.999999+00"
+
+
 def list_stories(
     config: Config, identity: str | None, first_day: str | None, last_day: str | None, *, most: int, form: str
 ) -> None:
@@ -223,9 +244,9 @@ def list_stories(
     from pipeline import stories
     from pipeline.rows import print_rows
 
-    until = f"{last_day} 23:59:59.999999+00" if last_day else stories.LAST
+    since, until = first_day or stories.FIRST, _end_of(last_day)
     with stories.connect(config.root()) as connection:
-        rows = stories.listed(connection, identity=identity, since=first_day or stories.FIRST, until=until, most=most)
+        rows = stories.listed(connection, identity=identity, since=since, until=until, most=most)
     print_rows(stories.in_short(rows) if form == "table" else rows, form, sys.stdout)
 
 

@@ -32,6 +32,7 @@ _VIEWS = (
     "links",
     "session_stories",
     "stories",
+    "recorded_stories",
     "cloud_audit_logs_with_story",
     "ingest_log",
     "objects",

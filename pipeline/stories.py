@@ -1,13 +1,15 @@
-"""`trailweave story`: who did it, how they got there, what they did; asked of the views over `sessions`.
+"""`trailweave story` and `stitch`: who did it, how they got there, what they did; asked of the views over `sessions`.
 
 Stories are evaluated when they are asked for, over what the tree holds then: a link that came late is in the answer,
-and no file is rewritten.
+and no file is rewritten. `stitch` records the answers for readers that cannot evaluate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal
 
 import duckdb
@@ -15,12 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import query, sql
+from schemas.datasets import STORIES
 from schemas.errors import ConfigError
 from transforms.stores.files import Output, open_store
+from transforms.stores.parquet import STORIES_LAYOUT, encode
 from transforms.stores.settings import read_settings
+from transforms.write_ingest_log import uuid7
 
 FIRST, LAST = "0001-01-01", "9999-12-31"
 MOST_LISTED = 50
+# Of ten thousand rows each.
+_BATCHES_A_FILE = 20
 _PREFIX = "story-"
 _SHORTEST = 6
 
@@ -73,6 +80,23 @@ def listed(
 ) -> pa.Table:
     """Stories seen between two times (`until` not included), the longest chains first."""
     return _ask(connection, "stories/list", identity=identity or "", since=since, until=until, most=str(most))
+
+
+def stitch(output: Output, since: str = FIRST, until: str = LAST) -> int:
+    """Record the stories of the sessions seen between two times whose answer has changed: how many those are.
+
+    All fragments and links are looked at, whatever the range: an issuer may be years older than a use. Rows are
+    only added, and the last row of a session holds: killed half way, what is missing is recorded the next time.
+    """
+    store, count = open_store(output), 0
+    with connect(output) as connection:
+        changed = query.run(connection, sql.text("stories/changed"), {"since": since, "until": until})
+        while batches := list(islice(changed, _BATCHES_A_FILE)):
+            rows = pa.Table.from_batches(batches).cast(STORIES.arrow)
+            day = datetime.now(UTC).date().isoformat()
+            store.create(f"{STORIES.name}/day={day}/{uuid7()}.parquet", encode(rows, STORIES_LAYOUT))
+            count += len(rows)
+    return count
 
 
 def in_short(rows: pa.Table) -> pa.Table:

@@ -60,7 +60,8 @@ def _type(declared: Any) -> pa.DataType:
 RAW = Dataset("aws_s3_raw")
 EVENTS = Dataset("cloud_audit_logs")
 SESSIONS = Dataset("sessions")
+STORIES = Dataset("stories")
 INGEST_LOG = Dataset("ingest_log")
 DEAD_LETTERS = Dataset("dead_letters")
 
-ALL = (RAW, EVENTS, SESSIONS, INGEST_LOG, DEAD_LETTERS)
+ALL = (RAW, EVENTS, SESSIONS, STORIES, INGEST_LOG, DEAD_LETTERS)

@@ -7,4 +7,6 @@ CREATE OR REPLACE TEMP TABLE listing AS
     UNION ALL
     SELECT 'sessions', file FROM glob('$root/sessions/account_id=*/day=*/*.parquet')
     UNION ALL
+    SELECT 'stories', file FROM glob('$root/stories/day=*/*.parquet')
+    UNION ALL
     SELECT 'ingest_log', file FROM glob('$root/ingest_log/day=*/*.parquet');

@@ -8,7 +8,7 @@ import pytest
 from trees import ACCOUNT, DAY, OTHER, Tree, at
 
 from pipeline import query
-from schemas.datasets import ALL, DEAD_LETTERS, EVENTS, INGEST_LOG, RAW, SESSIONS
+from schemas.datasets import ALL, DEAD_LETTERS, EVENTS, INGEST_LOG, RAW, SESSIONS, STORIES
 from schemas.errors import ConfigError, StoreError
 from transforms.stores.files import Output
 
@@ -41,7 +41,7 @@ def test_datasets_without_files_are_empty_views_with_their_columns(tree: Tree, v
         rows = query.run(connection, f"FROM {view}").read_all()
     assert rows.num_rows == 0
     for dataset in ALL:
-        if {SESSIONS: "session_fragments"}.get(dataset, dataset.name) == view:
+        if {SESSIONS: "session_fragments", STORIES: "recorded_stories"}.get(dataset, dataset.name) == view:
             types = {field.name: field.type for field in rows.schema if field.type != "timestamp[us, tz=UTC]"}
             times = [field.name for field in dataset.arrow if str(field.type).startswith("timestamp")]
             assert set(dataset.arrow.names) <= set(rows.schema.names)
@@ -282,4 +282,4 @@ def test_the_script_for_plain_duckdb_gives_the_same_rows(tree: Tree) -> None:
 
 
 def test_every_dataset_has_columns_that_duckdb_knows() -> None:
-    assert {RAW, EVENTS, SESSIONS, INGEST_LOG, DEAD_LETTERS} == set(ALL)
+    assert {RAW, EVENTS, SESSIONS, STORIES, INGEST_LOG, DEAD_LETTERS} == set(ALL)

@@ -1,0 +1,142 @@
+"""`trailweave story` and `stitch` on a tree that grows."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.credentials import assume, role, session, use, user
+from support.records import ACCOUNT, DAY, OTHER, envelope, event_id
+from typer.testing import CliRunner
+
+from pipeline import query
+from pipeline.cli import app
+from pipeline.commands import load, replay
+from schemas.errors import ConfigError
+from transforms.list_objects import Selection
+
+MADE = {"accessKey": {"accessKeyId": "AKIASPARE", "userName": "spare"}}
+ISSUE = assume("issue", 100, user())
+USES = [
+    use("use", 130, role(100), errorCode="AccessDenied"),
+    use("make", 140, role(100), eventSource="iam.amazonaws.com", eventName="CreateAccessKey", responseElements=MADE),
+    use("own", 50, user()),
+    use("apart", 60, user("bob", "AKIABOB")),
+]
+
+
+def kept(output: Path, name: str, records: Sequence[Any]) -> None:
+    source = output.parent / f"in-{name}"
+    source.mkdir()
+    (source / f"{name}.json.gz").write_bytes(gzip.compress(envelope(records)))
+    config = load(output=str(output))
+    replay(config, [str(source)], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    kept(tmp_path / "out", "uses", USES)
+    return tmp_path / "out"
+
+
+def told(*arguments: str, output: Path) -> str:
+    done = CliRunner().invoke(app, [*arguments, "--output", str(output)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def shown(output: Path, *arguments: str) -> Any:
+    return json.loads(told("story", "show", *arguments, "--json", output=output))
+
+
+def rows(output: Path, sql: str) -> list[dict[str, Any]]:
+    with query.connect(load(output=str(output)).root()) as connection:
+        found: list[dict[str, Any]] = query.run(connection, sql).read_all().to_pylist()
+        return found
+
+
+def test_a_link_that_comes_late_changes_the_answer_and_no_file(output: Path) -> None:
+    alone = shown(output, "--event", event_id("use"))
+    assert alone["summary"]["root_method"] == "none"
+    assert told("stitch", output=output) == "3 sessions have a new story\n"
+    assert told("stitch", output=output) == "0 sessions have a new story\n"
+    before = {path: path.read_bytes() for path in output.rglob("*.parquet")}
+
+    kept(output, "late", [ISSUE])
+
+    (summary, sessions) = (shown(output, "--event", event_id("use"))[name] for name in ("summary", "sessions"))
+    assert summary["root_identity"] == "ana"
+    assert summary["accounts"] == [ACCOUNT, OTHER]
+    assert [it["session_id"] for it in sessions] == ["AKIAANA", session(100)]
+    assert sessions[1]["issuing_event_id"] == event_id("issue")
+    # The session that was joined alone is recorded anew.
+    assert told("stitch", output=output) == "1 sessions have a new story\n"
+    recorded = rows(output, "SELECT session_id, root_identity, chain_depth FROM recorded_stories ORDER BY ALL")
+    assert [tuple(row.values()) for row in recorded] == [
+        ("AKIAANA", "ana", 0),
+        ("AKIABOB", "bob", 0),
+        (session(100), "ana", 1),
+    ]
+    assert before.items() <= {path: path.read_bytes() for path in output.rglob("*.parquet")}.items()
+
+
+def test_only_sessions_of_the_range_are_recorded(output: Path) -> None:
+    assert told("stitch", "--from", "2024-03-06", output=output) == "0 sessions have a new story\n"
+    assert json.loads(told("stitch", "--to", DAY, "--json", output=output)) == {"recorded": 3}
+
+
+def test_a_story_is_found_by_id_event_key_and_identity(output: Path) -> None:
+    kept(output, "issue", [ISSUE])
+    stories = json.loads(told("story", "list", "--json", output=output))
+    assert [(it["root_identity"], it["sessions"], it["depth"]) for it in stories] == [("ana", 2, 1), ("bob", 1, 0)]
+    id_ = stories[0]["story_id"]
+    by_any = [
+        shown(output, id_),
+        shown(output, id_.removeprefix("story-")[:6]),
+        shown(output, "--event", event_id("own")),
+        shown(output, "--key", "ASIAROLE"),
+        # Made in the story, and never used.
+        shown(output, "--key", "AKIASPARE"),
+        shown(output, "--identity", "ANA"),
+    ]
+    assert all(it == by_any[0] for it in by_any)
+    assert by_any[0]["summary"]["story_id"] == id_
+    assert [it["operation"] for it in by_any[0]["timeline"]] == [
+        "GetObject",
+        "AssumeRole",
+        "GetObject",
+        "CreateAccessKey",
+    ]
+    assert [it["error_class"] for it in by_any[0]["timeline"]] == [None, None, "DENIED", None]
+
+
+def test_the_page_draws_the_chain_and_the_list_narrows(output: Path) -> None:
+    kept(output, "issue", [ISSUE])
+    page = told("story", "show", "--key", "ASIAROLE", output=output)
+    assert "1. ana in 111122223333" in page
+    assert "└── 2. admin/work in 444455556666" in page
+    assert "AssumeRole at 2024-03-05T00:01:40Z" in page
+    assert event_id("issue") in page
+    assert "DENIED" in page
+    assert max(map(len, page.splitlines())) <= 80
+    assert "bob" not in told("story", "list", "--identity", "an", output=output)
+    assert "ana" not in told("story", "list", "--from", "2024-03-06", output=output)
+
+
+def test_what_is_not_there_or_not_clear_is_said(output: Path) -> None:
+    for arguments, message in {
+        ("abc123",): "no story of story 'abc123' in this output root",
+        ("abc",): "give 6 digits of its id or more",
+        (): "give one of: a story's ID, --event ID",
+        ("--key", "AKIANOBODY"): "no story of access key 'AKIANOBODY'",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            told("story", "show", *arguments, output=output)
+    kept(output, "more", [use("second", 70, user("bob", "AKIABOB2"))])
+    several = CliRunner().invoke(app, ["story", "show", "--identity", "bob", "--output", str(output)])
+    assert "2 stories are meant; show one of them by its id" in several.stderr
+    assert several.stdout.count("bob") == 2
