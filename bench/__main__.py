@@ -99,6 +99,13 @@ def workers(report: Report, workload: Workload) -> None:
     report.goals.append(Goal("two workers: times the speed of one", gain, 1.7, least=True))
 
 
+def stitching(report: Report, workload: Workload) -> None:
+    """What session fragments and links add to a replay."""
+    found = report.run("stitching", {name: (name, workload) for name in ("trailweave", "without sessions")})
+    ratio = found["trailweave"].cpu_us / found["without sessions"].cpu_us
+    report.goals.append(Goal("with sessions: CPU a record / without", ratio, 1.1))
+
+
 def queue(report: Report, workload: Workload) -> None:
     """Ingest beside a replay of the same objects."""
     replayed = report.run("queue", {"replay": ("trailweave", workload)})["replay"]
@@ -119,6 +126,7 @@ def parts(quick: bool) -> dict[str, Callable[[Report], None]]:
         "tiny": lambda report: compare(report, tiny, {"duckdb": 0.7}),
         "low": lambda report: compare(report, low, {}),
         "growth": lambda report: growth(report, large, tenfold),
+        "stitching": lambda report: stitching(report, large),
         "workers": lambda report: workers(report, tenfold),
         "queue": lambda report: queue(report, large),
     }

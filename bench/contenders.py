@@ -39,12 +39,17 @@ def two_workers(objects: Path, output: Path) -> int:
     return _replay(objects, output, workers=2)
 
 
-def _replay(objects: Path, output: Path, workers: int) -> int:
+def without_sessions(objects: Path, output: Path) -> int:
+    """The same without session fragments and links."""
+    return _replay(objects, output, workers=1, sessions=False)
+
+
+def _replay(objects: Path, output: Path, workers: int, **options: object) -> int:
     from pipeline import commands
     from transforms.list_objects import Selection
 
     summary = commands.replay(
-        commands.load(output=str(output)),
+        commands.load(output=str(output), **options),
         [str(objects)],
         Selection(),
         workers=workers,
@@ -170,6 +175,7 @@ CONTENDERS: dict[str, Contender] = {
     "duckdb threads": duckdb_threads,
     "chdb": chdb,
     "two workers": two_workers,
+    "without sessions": without_sessions,
 }
 
 
