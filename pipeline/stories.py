@@ -22,7 +22,7 @@ from schemas.errors import ConfigError
 from transforms.stores.files import Output, open_store
 from transforms.stores.parquet import STORIES_LAYOUT, encode
 from transforms.stores.settings import read_settings
-from transforms.write_ingest_log import uuid7
+from transforms.stores.tree import dated_path
 
 FIRST, LAST = "0001-01-01", "9999-12-31"
 MOST_LISTED = 50
@@ -93,8 +93,7 @@ def stitch(output: Output, since: str = FIRST, until: str = LAST) -> int:
         changed = query.run(connection, sql.text("stories/changed"), {"since": since, "until": until})
         while batches := list(islice(changed, _BATCHES_A_FILE)):
             rows = pa.Table.from_batches(batches).cast(STORIES.arrow)
-            day = datetime.now(UTC).date().isoformat()
-            store.create(f"{STORIES.name}/day={day}/{uuid7()}.parquet", encode(rows, STORIES_LAYOUT))
+            store.create(dated_path(STORIES, datetime.now(UTC)), encode(rows, STORIES_LAYOUT))
             count += len(rows)
     return count
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +17,7 @@ from schemas.values import ObjectPart, ObjectRef, Slice
 from transforms.stores.files import Output, Store, open_store
 from transforms.stores.keys import facts
 from transforms.stores.parquet import LOG_LAYOUT, encode
+from transforms.stores.tree import dated_path
 
 _ADDED = ("records", "written", "duplicates", "expired", "dead_letters", "compressed_bytes", "decompressed_bytes")
 
@@ -95,15 +93,7 @@ def write_ingest_log(ended: Sequence[ObjectPart], store: Store, run_id: str) -> 
     """Create one file of the objects' rows under today's day; nothing for no objects."""
     if ended:
         now = datetime.now(UTC)
-        path = f"{INGEST_LOG.name}/day={now.date().isoformat()}/{uuid7()}.parquet"
-        store.create(path, encode(ingest_log_rows(ended, run_id, now), LOG_LAYOUT))
-
-
-def uuid7() -> uuid.UUID:
-    """A UUID that sorts by its time of making (RFC 9562, 5.7)."""
-    stamp = time.time_ns() // 1_000_000
-    value = (stamp << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
-    return uuid.UUID(int=value)
+        store.create(dated_path(INGEST_LOG, now), encode(ingest_log_rows(ended, run_id, now), LOG_LAYOUT))
 
 
 @dataclass(eq=False)

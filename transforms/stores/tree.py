@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import secrets
+import time
+import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
 from schemas.datasets import Dataset
 from schemas.values import Partition
@@ -39,6 +43,18 @@ def path_of(dataset: Dataset, partition: Partition, number: int) -> str:
 def folder_of(dataset: Dataset, partition: Partition) -> str:
     """The path of a partition's folder in a dataset."""
     return f"{dataset.name}/{partition.path}"
+
+
+def dated_path(dataset: Dataset, now: datetime) -> str:
+    """A path of its own for rows written now: `day=<UTC day of now>/<uuid7>.parquet`. `now` is in UTC."""
+    return f"{dataset.name}/day={now.date().isoformat()}/{uuid7()}.parquet"
+
+
+def uuid7() -> uuid.UUID:
+    """A UUID that sorts by its time of making (RFC 9562, 5.7)."""
+    stamp = time.time_ns() // 1_000_000
+    value = (stamp << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+    return uuid.UUID(int=value)
 
 
 def parse_name(name: str) -> Numbered | None:

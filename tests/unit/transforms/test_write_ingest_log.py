@@ -14,7 +14,8 @@ from schemas.datasets import INGEST_LOG
 from schemas.values import ObjectPart, Outcome, Slice
 from transforms.stores.ledger import done_objects, is_done
 from transforms.stores.parquet import read_table
-from transforms.write_ingest_log import Ledger, add, ingest_log_rows, uuid7, write_ingest_log
+from transforms.stores.tree import uuid7
+from transforms.write_ingest_log import Ledger, add, ingest_log_rows, write_ingest_log
 
 
 def part(name: str = "one", *, last: bool = True, outcome: Outcome = "done", records: int = 3) -> ObjectPart:
