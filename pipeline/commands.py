@@ -224,17 +224,13 @@ def stitch(config: Config, first_day: str | None, last_day: str | None, *, every
 
     output = config.root()
     prove(open_store(output))
-    since, until = first_day or stories.FIRST, _end_of(last_day)
+    since, until = first_day or stories.FIRST, last_day or stories.LAST
     count = stories.stitch(output, since, until)
     if every_s is not None:
         with stopping():
             while not STOP.wait(every_s):
                 count += stories.stitch(output, since, until)
     return count
-
-
-def _end_of(day: str | None) -> str:
-    return f"{day or '9999-12-31'} 23:59:59.999999+00"
 
 
 def list_stories(
@@ -244,7 +240,7 @@ def list_stories(
     from pipeline import stories
     from pipeline.rows import print_rows
 
-    since, until = first_day or stories.FIRST, _end_of(last_day)
+    since, until = first_day or stories.FIRST, last_day or stories.LAST
     with stories.connect(config.root()) as connection:
         rows = stories.listed(connection, identity=identity, since=since, until=until, most=most)
     print_rows(stories.in_short(rows) if form == "table" else rows, form, sys.stdout)

@@ -25,7 +25,6 @@ from transforms.stores.settings import read_settings
 from transforms.stores.tree import dated_path
 
 FIRST, LAST = "0001-01-01", "9999-12-31"
-MOST_LISTED = 50
 # Of ten thousand rows each.
 _BATCHES_A_FILE = 20
 _PREFIX = "story-"
@@ -74,16 +73,16 @@ def listed(
     connection: duckdb.DuckDBPyConnection,
     *,
     identity: str | None = None,
-    since: str = FIRST,
-    until: str = LAST,
-    most: int = MOST_LISTED,
+    since: str,
+    until: str,
+    most: int,
 ) -> pa.Table:
-    """Stories seen between two times (`until` not included), the longest chains first."""
+    """Stories seen between two days, both ends in, the longest chains first; at most so many."""
     return _ask(connection, "stories/list", identity=identity or "", since=since, until=until, most=str(most))
 
 
-def stitch(output: Output, since: str = FIRST, until: str = LAST) -> int:
-    """Record the stories of the sessions seen between two times whose answer has changed: how many those are.
+def stitch(output: Output, since: str, until: str) -> int:
+    """Record the stories of the sessions seen between two days whose answer has changed: how many those are.
 
     All fragments and links are looked at, whatever the range: an issuer may be years older than a use. Rows are
     only added, and the last row of a session holds: killed half way, what is missing is recorded the next time.
@@ -106,7 +105,8 @@ def in_short(rows: pa.Table) -> pa.Table:
 
 def show(connection: duckdb.DuckDBPyConnection, asked: Asked) -> Story | pa.Table:
     """The story that is meant; a table of them where several are. Raises `ConfigError` where there is none."""
-    connection.execute(sql.text("stories/told"))
+    for view in ("sessions", "links", "session_stories"):
+        connection.execute(sql.text("stories/evaluated", view=view))
     ids: list[Any] = _ask(connection, "stories/meant", kind=asked.kind, value=asked.value)["story_id"].to_pylist()
     if not ids:
         raise ConfigError(

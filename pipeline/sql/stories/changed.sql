@@ -9,7 +9,7 @@ SELECT now() AS evaluated_time, told.*
 FROM told
 JOIN sessions USING (session_id)
 LEFT JOIN recorded_stories AS recorded ON recorded.session_id = told.session_id
-WHERE last_seen >= $since::TIMESTAMPTZ AND first_seen <= $until::TIMESTAMPTZ
+WHERE last_seen::DATE >= $since::DATE AND first_seen::DATE <= $until::DATE
     AND (
         recorded.session_id IS NULL
         OR (

@@ -1,6 +1,7 @@
 -- Which stories are meant, by one of four kinds of name.
 SELECT DISTINCT story_id
-FROM told
+FROM session_stories
+JOIN sessions USING (session_id)
 WHERE CASE $kind
     WHEN 'story' THEN starts_with(story_id, 'story-' || $value)
     WHEN 'event' THEN session_id IN (SELECT session_id FROM cloud_audit_logs WHERE event_id = $value)

@@ -13,9 +13,9 @@ SELECT
     arg_min(coalesce(issued_arn, issued_user_name, referenced_resource), (event_time, event_id)) AS example,
     arg_min(event_id, (event_time, event_id)) AS first_event_id
 FROM cloud_audit_logs
-JOIN told ON told.session_id = cloud_audit_logs.session_id
+JOIN session_stories ON session_stories.session_id = cloud_audit_logs.session_id
 WHERE story_id = $story
-    AND day BETWEEN (SELECT min(first_seen)::DATE FROM told WHERE story_id = $story)
-        AND (SELECT max(last_seen)::DATE FROM told WHERE story_id = $story)
+    AND day BETWEEN (SELECT first_seen::DATE FROM stories WHERE story_id = $story)
+        AND (SELECT last_seen::DATE FROM stories WHERE story_id = $story)
 GROUP BY ALL
 ORDER BY first_seen, first_event_id

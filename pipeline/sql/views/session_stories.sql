@@ -59,20 +59,16 @@ roots AS (
         known.identity_arn,
         known.role_session_name,
         first_links.issuer_service,
-        first_links.issuing_event_id,
-        first_links.method AS link_method,
-        list_extract(
+        -- namespace/service account of a pod, from the tags of its session; null unless it has both.
+        list_reduce(
             list_transform(
-                list_filter(first_links.issued_session_tags, lambda tag: starts_with(tag, 'kubernetes-service-account=')),
-                lambda tag: split_part(tag, '=', 2)
-            ), 1
-        ) AS service_account,
-        list_extract(
-            list_transform(
-                list_filter(first_links.issued_session_tags, lambda tag: starts_with(tag, 'kubernetes-namespace=')),
-                lambda tag: split_part(tag, '=', 2)
-            ), 1
-        ) AS namespace,
+                ['kubernetes-namespace=', 'kubernetes-service-account='],
+                lambda name: list_extract(
+                    list_filter(first_links.issued_session_tags, lambda tag: starts_with(tag, name)), 1
+                )[len(name) + 1:]
+            ),
+            lambda namespace, account: namespace || '/' || account
+        ) AS pod,
         CASE
             WHEN known.identity_type = 'ROLE' THEN
                 CASE
@@ -100,7 +96,7 @@ SELECT
     len(ended.path) - 1 AS chain_depth,
     ended.path,
     own.issuing_event_id,
-    own.link_method,
+    own.method AS link_method,
     CASE
         WHEN known.source_identity IS NOT NULL THEN 'source_identity'
         WHEN roots.workload IS NOT NULL THEN 'workload'
@@ -111,7 +107,7 @@ SELECT
     CASE root_method
         WHEN 'source_identity' THEN known.source_identity
         WHEN 'workload' THEN
-            coalesce(roots.namespace || '/' || roots.service_account, roots.role_session_name, roots.identity_name)
+            coalesce(roots.pod, roots.role_session_name, roots.identity_name)
         WHEN 'service' THEN roots.issuer_service
         ELSE coalesce(roots.identity_name, roots.identity_arn, roots.session_id)
     END AS root_identity,
@@ -130,4 +126,4 @@ SELECT
 FROM ended
 JOIN known ON known.session_id = ended.session_id
 JOIN roots ON roots.session_id = ended.root_session_id
-LEFT JOIN roots AS own ON own.session_id = ended.session_id;
+LEFT JOIN first_links AS own ON own.issued_session_id = ended.session_id;
