@@ -21,7 +21,7 @@ from schemas.datasets import STORIES
 from schemas.errors import ConfigError
 from transforms.stores.files import Output, open_store
 from transforms.stores.parquet import STORIES_LAYOUT, encode
-from transforms.stores.settings import read_settings
+from transforms.stores.settings import read_settings, rebuild
 from transforms.stores.tree import dated_path
 
 FIRST, LAST = "0001-01-01", "9999-12-31"
@@ -60,12 +60,10 @@ class Asked:
 def connect(output: Output) -> duckdb.DuckDBPyConnection:
     """The views over an output root. Raises `ConfigError` for one whose sessions are not derived."""
     connection = query.connect(output)
-    settings = read_settings(open_store(output))
+    store = open_store(output)
+    settings = read_settings(store)
     if settings is not None and not settings.sessions:
-        raise ConfigError(
-            f"{output.uri!r} was begun without sessions; replay its raw records into another output root:"
-            f" trailweave replay --source {output.uri.rstrip('/')}/aws_s3_raw --output NEW"
-        )
+        raise ConfigError(f"{output.uri!r} was begun without sessions; {rebuild(store)}")
     return connection
 
 

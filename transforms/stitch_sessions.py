@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from schemas.datasets import SESSIONS
 from schemas.values import Slice
-from transforms.stores.parquet import conform
+from transforms.stores.parquet import conform, flat
 
 FRAGMENT, LINK = "fragment", "link"
 MOST_VALUES = 64
@@ -180,8 +180,9 @@ def _fragments(events: pa.Table, owners: Codes) -> tuple[pa.Table, Codes]:
     if not len(groups):
         return _table({}, 0, FRAGMENT), owners[:0]
     times, ids = _one(events["event_time"]), _one(events["event_id"])
-    failed = pc.equal(_flat(events["operation_status"]), pa.scalar("FAILURE"))
-    denied = pc.equal(_flat(events["error_class"]), pa.scalar("DENIED"))
+    outcomes = flat(events.select(["operation_status", "error_class"]))
+    failed = pc.equal(_one(outcomes["operation_status"]), pa.scalar("FAILURE"))
+    denied = pc.equal(_one(outcomes["error_class"]), pa.scalar("DENIED"))
     first_seen, first_event_id = groups.edge(times, ids, last=False)
     last_seen, last_event_id = groups.edge(times, ids, last=True)
     columns = {
@@ -212,11 +213,11 @@ def _links(events: pa.Table, owners: Codes) -> tuple[pa.Table, Codes]:
         issues = pc.or_(issues, pc.is_valid(events[name]))
     rows = np.flatnonzero(_one(issues).to_numpy(zero_copy_only=False))
     places: Any = pa.array(rows)
-    chosen = events.take(places)
+    chosen = flat(events.take(places))
     columns = {
         **{name: chosen[name] for name in ("session_id", "session_created_time", *_SMALLEST, *_OF_LINKS)},
         **{name: chosen[other] for name, other in _EVER_TRUE.items()},
-        **{name: _each_alone(_flat(chosen[other])) for name, other in _LISTED.items()},
+        **{name: _each_alone(_one(chosen[other])) for name, other in _LISTED.items()},
         "first_seen": chosen["event_time"],
         "last_seen": chosen["event_time"],
         "first_event_id": chosen["event_id"],
@@ -243,23 +244,18 @@ def _lists(offsets: NDArray[np.int32], texts: Any) -> Any:
 
 
 def _table(columns: dict[str, Any], length: int, kind: str) -> pa.Table:
-    """The columns of `sessions` but for the commit's, flat: both kinds of rows have the same types."""
+    """The columns of `sessions` but for the commit's, in its order; those that this kind lacks are null."""
     fields = [it for it in SESSIONS.arrow if it.name not in ("recipient_account_id", "commit_number")]
     columns = {**columns, "kind": pa.repeat(kind, length)}
     nothing: Any = pa.nulls
     return pa.table(
-        [_flat(columns[it.name]) if it.name in columns else nothing(length, it.type) for it in fields],
+        [columns[it.name] if it.name in columns else nothing(length, it.type) for it in fields],
         names=[it.name for it in fields],
     )
 
 
 def _one(column: Any) -> Any:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def _flat(column: Any) -> Any:
-    one = _one(column)
-    return one.dictionary_decode() if pa.types.is_dictionary(one.type) else one
 
 
 @dataclass(eq=False)

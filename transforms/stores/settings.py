@@ -55,9 +55,14 @@ def agree(store: Store, wanted: Settings) -> None:
         )
         raise ConfigError(
             f"{store.describe('')} was begun with other settings, or by an older version: {differences};"
-            " use the same options, or replay its raw records into another --output:"
-            f" trailweave replay --source {store.describe(RAW.name)} --output NEW"
+            f" use the same options, or {rebuild(store)}"
         )
+
+
+def rebuild(store: Store) -> str:
+    """How everything derived of an output root is made anew, for messages."""
+    raw = store.describe(RAW.name)
+    return f"replay its raw records into another output root: trailweave replay --source {raw} --output NEW"
 
 
 def commit_log(output: Output, settings: Settings) -> CommitLog:
