@@ -24,6 +24,8 @@ from transforms.stores.files import S3Store, prove
 DATA = Path(os.environ.get("TRAILWEAVE_DATA", "../shared/data")) / "suzaku-sample-data"
 OBJECTS = {trail_key(f"o{n}"): trail_object(records(range(n * 10, n * 10 + 10))) for n in range(8)}
 IDS = [it for body in OBJECTS.values() for it in event_ids(body)]
+# What a root holds when a writer has begun.
+BEGUN = {"probe", "settings.json"}
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -123,6 +125,10 @@ def test_a_lost_answer_to_the_probe_is_no_reason_to_refuse_the_store(faulty: Wor
 
     plan(faulty)
 
+    assert len(faulty.proxy.calls("PutObject", key="*.trailweave/probe")) > 2
+    held = {key: faulty.s3.get_object(Bucket=f"{faulty.bucket}-out", Key=f"tree/.trailweave/{key}") for key in BEGUN}
+    assert held["probe"]["Body"].read() == b"probe"
+
 
 def test_a_store_that_ignores_if_none_match_is_refused(faulty: World) -> None:
     def ignoring(call: object, forward: object) -> object:
@@ -185,3 +191,7 @@ def test_access_to_the_output_is_its_own(faulty: World) -> None:
         load(output=f"s3://{name}/tree", output_access={"endpoint_url": faulty.emulator.endpoint_url}),
         {"trail": faulty.source(access=Access(endpoint_url=faulty.proxy.endpoint_url))},
     )
+
+    written = faulty.s3.list_objects_v2(Bucket=name, Prefix="tree/.trailweave/")["Contents"]
+    assert {str(it["Key"]).rpartition("/")[2] for it in written} == BEGUN
+    assert not faulty.proxy.calls("PutObject")

@@ -170,7 +170,10 @@ def event_rows(output: Path, dataset: str) -> list[dict[str, Any]]:
 
 
 def assert_one_to_one(output: Path, expected: Sequence[str] | set[str]) -> None:
-    """Each expected event is once in each dataset, and raw and normalized files match number for number."""
+    """Each expected event is once in each dataset, and raw and normalized files match number for number.
+
+    The fragments of each commit count the events of its sessions, no more and no less.
+    """
     raw, events = read_rows(output, "aws_s3_raw"), read_rows(output, "cloud_audit_logs")
     wanted = sorted(set(expected))
     for name, rows in (("aws_s3_raw", raw), ("cloud_audit_logs", events)):
@@ -180,6 +183,35 @@ def assert_one_to_one(output: Path, expected: Sequence[str] | set[str]) -> None:
         assert (len(lost), len(surplus), len(double)) == (0, 0, 0), (name, sorted(lost)[:3], double[:3])
     assert _numbered(raw) == _numbered(events)
     assert _files(output, "aws_s3_raw") == _files(output, "cloud_audit_logs")
+    assert _fragments(output) == sorted(_sessions(events).items())
+
+
+_FRAGMENT = ("recipient_account_id", "day", "commit_number", "session_id")
+
+
+def _fragments(output: Path) -> list[tuple[Any, int]]:
+    """Every fragment's key, with how many events it counts."""
+    fragments = [row for row in _rows_by_day(output, "sessions") if row["kind"] == "fragment"]
+    return sorted((tuple(row[name] for name in _FRAGMENT), row["events"]) for row in fragments)
+
+
+def _rows_by_day(output: Path, dataset: str) -> list[dict[str, Any]]:
+    """Rows with the day of their partition."""
+    return [
+        {**row, "day": folder.name.removeprefix("day=")}
+        for folder in output.glob(f"{dataset}/*/day=*")
+        for path in folder.glob("[0-9]*.parquet")
+        for row in pq.ParquetFile(path).read().to_pylist()
+    ]
+
+
+def _sessions(events: pa.Table) -> Counter[Any]:
+    """How many events of each session each commit holds."""
+    names = [name for name in (*_FRAGMENT[:1], "event_time", *_FRAGMENT[2:]) if name in events.column_names]
+    rows = zip(*(events[name].to_pylist() for name in names), strict=True)
+    return Counter(
+        (account, time.date().isoformat(), number, session) for account, time, number, session in rows if session
+    )
 
 
 def _numbered(table: pa.Table) -> list[tuple[str, int]]:
