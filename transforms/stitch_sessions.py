@@ -45,9 +45,9 @@ _EVER_TRUE = {"mfa_authenticated": "mfa_authenticated", "from_console": "session
 _OF_LINKS = (
     *("shared_event_id", "issued_access_key_id", "issued_principal_id", "issued_arn", "issued_session_id"),
     *("issued_user_name", "issued_expiration_time", "issued_source_identity", "issued_session_tags"),
-    "switched_from_arn",
+    *("issued_account_id", "issued_role_name", "switched_from_arn"),
 )
-_ISSUES = ("issued_access_key_id", "issued_principal_id", "issued_session_id")
+_ISSUES = ("issued_access_key_id", "issued_principal_id", "issued_session_id", "issued_role_name")
 
 Codes = NDArray[np.int64]
 

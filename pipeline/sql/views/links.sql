@@ -8,6 +8,7 @@
 -- | long_term_key | 1.0 | the key made for a user of the account, first used after it was made |
 -- | principal | 0.9 | principal id and time, where the key cannot tell (the console mints its own) |
 -- | console_login | 0.7 | arn and time of a sign-in |
+-- | identity_center | 0.7 | account, permission set, person and time of a role chosen in the access portal |
 -- | switch_role | 0.5 | a console session of the arn that was switched from, and principal and time of the role's |
 --
 -- A call across accounts is logged in both: the caller's record, which knows the session, stands for it. Where two
@@ -19,7 +20,7 @@ WITH issued AS MATERIALIZED (
 used AS MATERIALIZED (
     SELECT
         session_id, first_seen, last_seen, session_created_time, identity_type, identity_name, identity_arn,
-        principal_id, caller_project, access_key_ids, from_console
+        principal_id, caller_project, access_key_ids, from_console, role_name, role_session_name, on_behalf_of_user_id
     FROM sessions
 ),
 keys AS (
@@ -64,6 +65,13 @@ found AS (
         AND session_created_time BETWEEN issued_time - INTERVAL 5 SECONDS AND issued_time + INTERVAL 5 SECONDS
     WHERE operation IN ('ConsoleLogin', 'GetSigninToken', 'CreateOAuth2Token')
         AND session_id IS DISTINCT FROM issuer_session_id
+    UNION ALL
+    SELECT issued.*, session_id, 'identity_center', 0.7
+    FROM issued
+    JOIN used ON caller_project = issued_account_id
+        AND session_created_time BETWEEN issued_time - INTERVAL 5 SECONDS AND issued_time + INTERVAL 5 SECONDS
+    WHERE role_name IN (issued_role_name, 'AWSReservedSSO_' || issued_role_name || '_' || right(role_name, 16))
+        AND (role_session_name = issuer_name OR on_behalf_of_user_id = issuer_user_id)
     UNION ALL
     SELECT issued.* REPLACE (console.session_id AS issuer_session_id), used.session_id, 'switch_role', 0.5
     FROM issued

@@ -72,6 +72,7 @@ roots AS (
         CASE
             WHEN known.identity_type = 'ROLE' THEN
                 CASE
+                    WHEN first_links.operation = 'CreateSession' THEN 'ROLES_ANYWHERE'
                     WHEN first_links.issuer_service = 'pods.eks.amazonaws.com' THEN 'EKS_POD'
                     WHEN first_links.issuer_service = 'lambda.amazonaws.com' THEN 'LAMBDA_FUNCTION'
                     WHEN first_links.issuer_service = 'ecs-tasks.amazonaws.com' THEN 'ECS_TASK'
@@ -98,7 +99,9 @@ SELECT
     own.issuing_event_id,
     own.method AS link_method,
     CASE
-        WHEN known.source_identity IS NOT NULL THEN 'source_identity'
+        -- Roles Anywhere sets the certificate's subject as source identity: no person's.
+        WHEN known.source_identity IS NOT NULL AND roots.workload IS DISTINCT FROM 'ROLES_ANYWHERE'
+        THEN 'source_identity'
         WHEN roots.workload IS NOT NULL THEN 'workload'
         WHEN roots.identity_type <> 'ROLE' THEN 'session'
         WHEN roots.issuer_service IS NOT NULL THEN 'service'
@@ -107,7 +110,8 @@ SELECT
     CASE root_method
         WHEN 'source_identity' THEN known.source_identity
         WHEN 'workload' THEN
-            coalesce(roots.pod, roots.role_session_name, roots.identity_name)
+            CASE WHEN roots.workload = 'ROLES_ANYWHERE' THEN coalesce(known.source_identity, roots.role_session_name)
+            ELSE coalesce(roots.pod, roots.role_session_name, roots.identity_name) END
         WHEN 'service' THEN roots.issuer_service
         ELSE coalesce(roots.identity_name, roots.identity_arn, roots.session_id)
     END AS root_identity,

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from support.credentials import assume, at, role, session, use, user
+from support.credentials import ROLE_ID, assume, at, role, session, use, user
 from support.memory import SYNC, MemoryStore
 from support.records import ACCOUNT, DAY, NOW, OTHER, event_id, exploded, record
 
@@ -180,6 +180,94 @@ def test_a_sign_in_begins_the_console_session_of_its_user() -> None:
     name = f"{inside['arn']}@{DAY}T{at(102)}Z"
     assert linked(records) == [(event_id("login"), name, "console_login", False)]
     assert root_of(records, name) == ("session", "USER", "IAM", "ana", 0, 1.0)
+
+
+PERSON = {
+    "type": "IdentityCenterUser",
+    "accountId": ACCOUNT,
+    "onBehalfOf": {"userId": "u-1", "identityStoreArn": f"arn:aws:identitystore::{ACCOUNT}:identitystore/d-1"},
+    "credentialId": "credential-1",
+}
+
+
+def portal_role(id_: str, second: int, permission_set: str, account: str = OTHER, **members: Any) -> Any:
+    """A person takes a role in the access portal; the event names no key."""
+    return use(
+        id_,
+        second,
+        PERSON,
+        eventSource="sso.amazonaws.com",
+        eventName="GetRoleCredentials",
+        eventType="AwsServiceEvent",
+        serviceEventDetails={"role_name": permission_set, "account_id": account},
+        **members,
+    )
+
+
+def test_a_role_taken_in_the_access_portal_leads_to_the_person() -> None:
+    taken = role(101, session="ana@example.org", name="AWSReservedSSO_Ops_0123456789abcdef")
+    named = portal_role("take", 100, "Ops", additionalEventData={"UserName": "ana@example.org"})
+    name = session(101, "ana@example.org")
+    records = [named, use("use", 130, taken)]
+    assert linked(records) == [(event_id("take"), name, "identity_center", False)]
+    assert root_of(records, name) == ("session", "USER", "IDENTITY_CENTER", "ana@example.org", 1, 0.7)
+
+    # The person's id stands on the use instead of the name.
+    told_by_id = {**taken, "onBehalfOf": PERSON["onBehalfOf"]}
+    assert linked([portal_role("take", 100, "Ops"), use("use", 130, told_by_id)]) == [
+        (event_id("take"), name, "identity_center", False)
+    ]
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        pytest.param(role(101, session="bob@example.org", name="AWSReservedSSO_Ops_0123456789abcdef"), id="person"),
+        pytest.param(role(101, session="ana@example.org", name="AWSReservedSSO_Ops_X_0123456789abcdef"), id="set"),
+        pytest.param(role(200, session="ana@example.org", name="AWSReservedSSO_Ops_0123456789abcdef"), id="time"),
+        pytest.param(
+            role(101, session="ana@example.org", name="AWSReservedSSO_Ops_0123456789abcdef", account="777788889999"),
+            id="account",
+        ),
+    ],
+)
+def test_a_role_of_the_portal_joins_no_other_person_set_time_or_account(taken: dict[str, Any]) -> None:
+    named = portal_role("take", 100, "Ops", additionalEventData={"UserName": "ana@example.org"})
+    assert linked([named, use("use", 230, taken)]) == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "identity"), [("CN=build-7", "CN=build-7"), (None, "5e0a4b7c01")], ids=["subject", "serial"]
+)
+def test_a_certificate_of_roles_anywhere_is_the_workload_at_the_root(subject: str | None, identity: str) -> None:
+    user_of_role = {"assumedRoleId": f"{ROLE_ID}:5e0a4b7c01", "arn": f"arn:aws:sts::{OTHER}:assumed-role/admin/5e0a"}
+    issued = {"credentials": {"accessKeyId": "ASIAROLE"}, "assumedRoleUser": user_of_role, "sourceIdentity": subject}
+    begin = use(
+        "begin",
+        100,
+        {"type": "Unknown", "principalId": "", "arn": "", "accountId": OTHER, "accessKeyId": "", "userName": ""},
+        eventSource="rolesanywhere.amazonaws.com",
+        eventName="CreateSession",
+        responseElements={"credentialSet": [issued]},
+    )
+    context = {"sourceIdentity": subject} if subject else {}
+    records = [begin, use("use", 130, role(100, session="5e0a4b7c01", **context))]
+    name = session(100, "5e0a4b7c01")
+    assert linked(records) == [(event_id("begin"), name, "access_key", False)]
+    assert root_of(records, name) == ("workload", "WORKLOAD", "ROLES_ANYWHERE", identity, 0, 1.0)
+
+
+def test_sessions_that_other_services_create_issue_no_credential_of_aws() -> None:
+    begin = use(
+        "begin",
+        100,
+        user(),
+        eventSource="s3express.amazonaws.com",
+        eventName="CreateSession",
+        responseElements={"credentials": {"accessKeyId": "ASIAROLE"}},
+    )
+    with asked([begin]) as ask:
+        assert ask("FROM issues") == []
 
 
 def test_a_source_identity_names_the_root_even_where_no_issuer_is_known() -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from transforms.providers.cloudtrail.issued import Request, Response
+from transforms.providers.cloudtrail.issued import PortalRole, Request, Response
 from transforms.providers.cloudtrail.lenient import REFUSED, Reader, Text, UnreadableError, loads, members
 from transforms.providers.cloudtrail.record import Part
 from transforms.providers.cloudtrail.user_identity import known
@@ -31,6 +31,7 @@ class Details(Part):
     request_parameters: Request | None = None
     response_elements: Response | None = None
     additional_event_data: AdditionalData | None = None
+    service_event_details: PortalRole | None = None
 
     @property
     def additional(self) -> AdditionalData:

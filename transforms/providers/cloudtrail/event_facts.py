@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from transforms.providers.cloudtrail.identity import Who
-from transforms.providers.cloudtrail.issued import ISSUES_CONSOLE_SESSION, ISSUES_KEY
+from transforms.providers.cloudtrail.issued import is_issuing
 from transforms.providers.cloudtrail.ocsf import OF_COUNTS, ocsf
 from transforms.providers.cloudtrail.operations import operation
 from transforms.providers.cloudtrail.outcome import NO_OUTCOME, SUCCESS, Outcome, by_code
@@ -99,12 +99,11 @@ def flag_problems(key: EventKey) -> list[str]:
 def way(key: EventKey) -> Way:
     """What the rest of the row needs to know of a key."""
     counts = is_count(key)
-    name = key.event_name
     return Way(
         by_code(key.error_code) if key.error_code else NO_OUTCOME,
         NO_OUTCOME if counts else _CALL,
         _SERVICE if key.event_type == "AwsServiceEvent" else _COUNTS if counts else _CALLER,
-        name in ISSUES_KEY or name in ISSUES_CONSOLE_SESSION,
+        is_issuing(key.event_source, key.event_name),
         key.event_type == "AwsConsoleSignIn" or key.event_source in _SIGN_IN_SOURCES,
         counts,
     )

@@ -1,7 +1,8 @@
 """Credentials that a call issued: the link from the session that issued to the session that was issued.
 
-Few events issue any, so `requestParameters` and `responseElements` are decoded for those alone. Sources: AWS STS and
-IAM API references; CloudTrail user guide, "AWS Management Console sign-in events".
+Few events issue any, so `requestParameters` and `responseElements` are decoded for those alone. Sources: AWS STS, IAM
+and IAM Roles Anywhere API references; CloudTrail user guide, "AWS Management Console sign-in events"; IAM Identity
+Center user guide, "Understanding CloudTrail events for IAM Identity Center".
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from transforms.providers.cloudtrail.record import Part
 from transforms.providers.cloudtrail.sessions import console_session_id, session_id
 from transforms.providers.cloudtrail.times import in_range, parse_expiration
-from transforms.providers.cloudtrail.user_identity import UserIdentity, known
+from transforms.providers.cloudtrail.user_identity import UserIdentity, account, known
 
 ISSUES_KEY = frozenset(
     {
@@ -30,6 +33,26 @@ ISSUES_KEY = frozenset(
 ISSUES_CONSOLE_SESSION = frozenset({"ConsoleLogin", "SwitchRole", "GetSigninToken", "CreateOAuth2Token"})
 """Events that begin a session without naming its key: its requests carry this event's principal, and this event's
 time as creation date where the principal has none; less certain than a key."""
+
+
+_ISSUES_PORTAL_ROLE = frozenset({"GetRoleCredentials", "Federate"})
+_PORTAL, _ROLES_ANYWHERE = "sso.amazonaws.com", "rolesanywhere.amazonaws.com"
+
+
+def is_issuing(event_source: str | None, event_name: str | None) -> bool:
+    """Whether such a call, if it succeeds, issues a credential or begins a session."""
+    return (
+        event_name in ISSUES_KEY
+        or event_name in ISSUES_CONSOLE_SESSION
+        or is_of_portal(event_source, event_name)
+        # Other services begin sessions of their own under this name.
+        or (event_name == "CreateSession" and event_source == _ROLES_ANYWHERE)
+    )
+
+
+def is_of_portal(event_source: str | None, event_name: str | None) -> bool:
+    """Whether a person chose a role in the access portal of Identity Center. The event does not name the key."""
+    return event_source == _PORTAL and event_name in _ISSUES_PORTAL_ROLE
 
 
 class Credentials(Part):
@@ -60,6 +83,14 @@ class AccessKey(Part):
     user_name: str | None = None
 
 
+class CredentialSet(Part):
+    """What IAM Roles Anywhere issues for a certificate."""
+
+    credentials: Credentials | None = None
+    assumed_role_user: AssumedRoleUser | None = None
+    source_identity: str | None = None
+
+
 class Response(Part):
     """`responseElements` of an issuing operation."""
 
@@ -68,6 +99,7 @@ class Response(Part):
     federated_user: FederatedUser | None = None
     access_key: AccessKey | None = None
     source_identity: str | None = None
+    credential_set: list[CredentialSet] | None = None
 
 
 class Tag(Part):
@@ -84,6 +116,15 @@ class Request(Part):
     source_identity: str | None = None
     tags: list[Tag] | None = None
     principal_tags: dict[str, str] | None = None
+    account_id: str | None = None
+    role_name: str | None = None
+
+
+class PortalRole(Part):
+    """`serviceEventDetails` of the access portal: the role that was chosen."""
+
+    account_id: str | None = msgspec.field(default=None, name="account_id")
+    role_name: str | None = msgspec.field(default=None, name="role_name")
 
 
 class Issued(NamedTuple):
@@ -97,6 +138,8 @@ class Issued(NamedTuple):
     issued_expiration_time: datetime | None = None
     issued_source_identity: str | None = None
     issued_session_tags: list[str] | None = None
+    issued_account_id: str | None = None
+    issued_role_name: str | None = None
 
 
 _NAMED_BY_KEY = ("GetSessionToken", "AssumeRoot")
@@ -110,7 +153,18 @@ def issued_key(event_name: str | None, request: Request, response: Response, sin
     if response.access_key:
         key = known(response.access_key.access_key_id)
         return Issued(key, issued_session_id=key, issued_user_name=known(response.access_key.user_name))
+    for issued in response.credential_set or ():
+        response = Response(issued.credentials, issued.assumed_role_user, source_identity=issued.source_identity)
     return _temporary(event_name in _NAMED_BY_KEY, request, response, since)
+
+
+def issued_portal_role(request: Request, details: PortalRole | None) -> Issued:
+    """The role whose session began: its account, and its permission set's name."""
+    chosen = details or PortalRole()
+    return Issued(
+        issued_account_id=account(chosen.account_id or request.account_id),
+        issued_role_name=known(chosen.role_name or request.role_name),
+    )
 
 
 def issued_console_session(user: UserIdentity, since: str | None) -> Issued:

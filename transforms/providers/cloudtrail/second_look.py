@@ -21,8 +21,10 @@ from transforms.providers.cloudtrail.issued import (
     Issued,
     Request,
     Response,
+    is_of_portal,
     issued_console_session,
     issued_key,
+    issued_portal_role,
 )
 from transforms.providers.cloudtrail.outcome import SUCCESS, Outcome, by_word
 from transforms.providers.cloudtrail.resources import Resource, reference_columns
@@ -136,6 +138,8 @@ def _issue(look: Look) -> Issued:
         (begun,) = created_times([look.user])[1]
         return issued_console_session(look.user, begun or look.time)
     request = look.details.request_parameters or _NO_REQUEST
+    if is_of_portal(look.key.event_source, look.key.event_name):
+        return issued_portal_role(request, look.details.service_event_details)
     return issued_key(look.key.event_name, request, look.details.response_elements or _NO_RESPONSE, look.time)
 
 
