@@ -35,10 +35,14 @@ def ingest(
     queue_url: str | None,
     *,
     until_idle_s: float | None,
+    stitch: bool = False,
     beam_flags: Sequence[str],
     quiet: bool,
 ) -> Summary:
-    """Ingest from the named sources, all of them, or the one that `queue_url` defines."""
+    """Ingest from the named sources, all of them, or the one that `queue_url` defines.
+
+    With `stitch` the stories of the sessions that a micro-batch touched are recorded after it.
+    """
     from pipeline.ingest import ingest_until_stopped
     from pipeline.runs import engine
     from pipeline.stream import ingest_on_engine
@@ -48,8 +52,22 @@ def ingest(
     if engine(beam_flags) is not None:
         if until_idle_s is not None:
             raise ConfigError("--until-idle is for this machine's own loop; an engine runs until it is cancelled")
+        if stitch:
+            raise ConfigError("--stitch is for this machine's own loop; run `trailweave stitch --every S` beside it")
         return ingest_on_engine(plan, config.max_wait, beam_flags)
-    return ingest_until_stopped(plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
+    limits = config.limits()
+    if not stitch:
+        return ingest_until_stopped(plan, limits, until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
+    from pipeline.stories import Recorder
+
+    if not plan.settings.sessions:
+        raise ConfigError(f"--stitch needs sessions, and {plan.output.uri!r} is without")
+    recorder = Recorder(plan.output)
+    summary = ingest_until_stopped(
+        plan, limits, until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet, on_run=recorder.after_run
+    )
+    recorder.finish()
+    return summary
 
 
 def queue_sources(config: Config, names: Sequence[str], queue_url: str | None) -> dict[str, Source]:

@@ -6,8 +6,11 @@ and no file is rewritten. `stitch` records the answers for readers that cannot e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal
@@ -17,16 +20,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import query, sql
+from schemas import counters
 from schemas.datasets import STORIES
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, TrailweaveError
 from transforms.stores.files import Output, open_store
 from transforms.stores.parquet import STORIES_LAYOUT, encode
 from transforms.stores.settings import read_settings, rebuild
 from transforms.stores.tree import dated_path
 
+log = logging.getLogger(__name__)
+
 FIRST, LAST = "0001-01-01", "9999-12-31"
 # Of ten thousand rows each.
 _BATCHES_A_FILE = 20
+# So that evaluating takes a tenth of the time.
+_PAUSE_BY_WORK = 9
 _PREFIX = "story-"
 _SHORTEST = 6
 
@@ -93,6 +101,41 @@ def stitch(output: Output, since: str, until: str) -> int:
             store.create(dated_path(STORIES, datetime.now(UTC)), encode(rows, STORIES_LAYOUT))
             count += len(rows)
     return count
+
+
+@dataclass
+class Recorder:
+    """Records stories beside the micro-batches that touch their sessions.
+
+    Sessions are touched when their events are committed; what that changes is recorded after the micro-batch, unless
+    evaluating would take more than a tenth of the time: then after a later one, and in any case by `finish`. A fault
+    of the evaluation is told and tried again later: it never stops ingestion, for the fragments are durable.
+    """
+
+    output: Output
+    clock: Callable[[], float] = time.monotonic
+    _touched: bool = field(default=False, init=False)
+    _not_before: float = field(default=0.0, init=False)
+
+    def after_run(self, counts: Counter[str]) -> None:
+        """What a micro-batch did."""
+        self._touched |= bool(counts[counters.COMMITS] or counts[counters.COMMITS_COMPLETED])
+        if self.clock() >= self._not_before:
+            self.finish()
+
+    def finish(self) -> None:
+        """Record what is not recorded yet."""
+        if not self._touched:
+            return
+        began = self.clock()
+        try:
+            recorded = stitch(self.output, FIRST, LAST)
+            self._touched = False
+            log.info("stories_recorded: %d", recorded)
+        except TrailweaveError as error:
+            log.error("stitch_failed: %s: %s; it is tried again later", type(error).__name__, error)
+        ended = self.clock()
+        self._not_before = ended + _PAUSE_BY_WORK * (ended - began)
 
 
 def in_short(rows: pa.Table) -> pa.Table:

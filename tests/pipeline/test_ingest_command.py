@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.credentials import assume, role, use, user
 from support.fault_proxy import delayed, denied
 from support.trails import event_ids, records, trail_key, trail_object
 from support.world import World, assert_one_to_one
+
+from pipeline import query
 
 OBJECTS = {trail_key(f"o{n}"): trail_object(records(range(n * 10, n * 10 + 10))) for n in range(12)}
 IDS = [it for body in OBJECTS.values() for it in event_ids(body)]
@@ -62,6 +65,21 @@ def test_until_idle_it_ingests_everything_and_prints_a_summary(aws: World) -> No
     assert (told["objects"], told["records"], told["written"], told["dead_letters"]) == (12, 120, 120, 0)
     assert told["counters"]["messages_deleted"] == 12
     assert_one_to_one(aws.output, IDS)
+
+
+def test_with_stitch_it_records_stories_as_it_goes(aws: World) -> None:
+    aws.put(trail_key("sessions"), trail_object([assume("issue", 100, user()), use("use", 130, role(100))]))
+    with ingesting(aws, "--until-idle", "1", "--stitch") as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    with query.connect(aws.plan().output) as connection:
+        told = query.run(
+            connection,
+            """SELECT count(*), count(recorded_stories.session_id)
+               FROM sessions LEFT JOIN recorded_stories USING (session_id)""",
+        ).read_all()
+    sessions, recorded = (it[0].as_py() for it in told.columns)
+    assert sessions == recorded == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

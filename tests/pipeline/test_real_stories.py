@@ -153,6 +153,45 @@ def test_each_session_has_one_story_and_each_chain_its_evidence(whole: Path) -> 
     assert unexplained == astray == 0
 
 
+def test_each_root_identity_stands_in_a_record_of_its_root_or_of_the_event_that_issued_it(whole: Path) -> None:
+    records: dict[str, list[str]] = defaultdict(list)
+    for session, text in asked(whole, "SELECT session_id, raw_log FROM cloud_audit_logs_with_raw"):
+        records[session].append(text)
+    issuing = dict(
+        asked(
+            whole,
+            """SELECT issued_session_id, string_agg(raw_json, ' ')
+               FROM links JOIN aws_s3_raw ON event_id = issuing_event_id GROUP BY ALL""",
+        )
+    )
+    told = asked(whole, "SELECT session_id, root_session_id, root_method, root_identity FROM session_stories")
+    assert len({method for _, _, method, _ in told}) >= 4
+    for session, root, method, identity in told:
+        evidence = [*records[root], *records[session], issuing.get(root, "")]
+        names = identity.split("/") if method == "workload" else [identity]
+        assert all(any(name in text for text in evidence) for name in names), (session, method, identity)
+
+
+def test_each_step_of_a_chain_is_a_link_whose_event_the_issuer_made(whole: Path) -> None:
+    steps = asked(
+        whole,
+        """WITH pairs AS (
+               SELECT DISTINCT path[place] AS issuer, path[place + 1] AS issued
+               FROM session_stories, unnest(range(1, len(path))) AS places(place)
+           )
+           SELECT issuer, issued, operation, count(issuing_event_id), bool_or(event.session_id = issuer)
+           FROM pairs
+           LEFT JOIN links ON issuer_session_id = issuer AND issued_session_id = issued
+           LEFT JOIN cloud_audit_logs AS event ON event.event_id = issuing_event_id
+           GROUP BY ALL""",
+    )
+    assert len(steps) >= 5
+    for issuer, issued, operation, events, made_by_issuer in steps:
+        # A switched role's event names the identity that it was switched from, not its session.
+        assert events, (issuer, issued)
+        assert made_by_issuer or operation == "SwitchRole", (issuer, issued)
+
+
 def test_an_output_root_of_the_version_before_is_upgraded_by_replaying_its_raw_records(
     corpus: list[Any], whole: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from pipeline import query
 from pipeline.cli import app
 from pipeline.commands import load, replay
+from pipeline.stories import Recorder
 from schemas.errors import ConfigError
 from transforms.list_objects import Selection
 
@@ -82,6 +84,38 @@ def test_a_link_that_comes_late_changes_the_answer_and_no_file(output: Path) -> 
         (session(100), "ana", 1),
     ]
     assert before.items() <= {path: path.read_bytes() for path in output.rglob("*.parquet")}.items()
+
+
+def test_what_a_micro_batch_touches_is_recorded_after_it_in_a_tenth_of_the_time(output: Path) -> None:
+    seconds = iter([0.0, 0.0, 10.0, 99.9, 100.0, 100.0, 100.5])
+    recorder = Recorder(load(output=str(output)).root(), lambda: next(seconds))
+
+    def recorded() -> int:
+        return len(rows(output, "FROM tree.stories"))
+
+    recorder.after_run(Counter(commits=1))
+    assert recorded() == 3
+    kept(output, "late", [ISSUE])
+    recorder.after_run(Counter(commits=1))
+    assert recorded() == 3
+    # A micro-batch without events ends the wait too.
+    recorder.after_run(Counter())
+    assert recorded() == 4
+    # Nothing was touched since: the clock is not even asked.
+    recorder.finish()
+    with pytest.raises(StopIteration):
+        next(seconds)
+
+
+def test_a_fault_of_the_evaluation_is_told_and_stops_nothing(output: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recorder = Recorder(load(output=str(output)).root())
+    broken = output / "sessions" / f"account_id={OTHER}" / f"day={DAY}" / "00000002.parquet"
+    broken.write_bytes(b"no parquet")
+    recorder.after_run(Counter(commits=1))
+    assert "stitch_failed" in caplog.text
+    broken.unlink()
+    recorder.finish()
+    assert len(rows(output, "FROM tree.stories")) == 3
 
 
 def test_only_sessions_of_the_range_are_recorded(output: Path) -> None:
