@@ -99,6 +99,7 @@ def ingest(
     ] = None,
     max_slice_bytes: SliceOption = None,
     normalize: NormalizeOption = None,
+    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Processes.")] = 1,
     stitch: Annotated[
         bool, typer.Option("--stitch", help="Record stories after each micro-batch, in a tenth of the time.")
     ] = False,
@@ -111,7 +112,14 @@ def ingest(
     beam_flags, names = _split(context, names or [])
     config = commands.load(output=output, max_wait=max_wait, max_slice_bytes=max_slice_bytes, normalize=normalize)
     summary = commands.ingest(
-        config, names, queue_url, until_idle_s=until_idle, stitch=stitch, beam_flags=beam_flags, quiet=quiet
+        config,
+        names,
+        queue_url,
+        until_idle_s=until_idle,
+        stitch=stitch,
+        workers=workers,
+        beam_flags=beam_flags,
+        quiet=quiet,
     )
     _print_summary(summary, as_json=as_json)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,17 @@ def ingest(
     *,
     until_idle_s: float | None,
     stitch: bool = False,
+    workers: int = 1,
     beam_flags: Sequence[str],
     quiet: bool,
 ) -> Summary:
     """Ingest from the named sources, all of them, or the one that `queue_url` defines.
 
+    With several `workers` each is a process with a loop of its own.
     With `stitch` the stories of the sessions that a micro-batch touched are recorded after it.
     """
     from pipeline.ingest import ingest_until_stopped
+    from pipeline.ingest_workers import ingest_in_processes
     from pipeline.runs import engine
     from pipeline.stream import ingest_on_engine
 
@@ -54,18 +58,19 @@ def ingest(
             raise ConfigError("--until-idle is for this machine's own loop; an engine runs until it is cancelled")
         if stitch:
             raise ConfigError("--stitch is for this machine's own loop; run `trailweave stitch --every S` beside it")
+        if workers > 1:
+            raise ConfigError("--workers is for this machine's own loop; an engine has its own parallelism")
         return ingest_on_engine(plan, config.max_wait, beam_flags)
-    limits = config.limits()
+    loop = ingest_until_stopped if workers == 1 else partial(ingest_in_processes, workers=workers)
+    run = partial(loop, plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
     if not stitch:
-        return ingest_until_stopped(plan, limits, until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
+        return run()
     from pipeline.stories import Recorder
 
     if not plan.settings.sessions:
         raise ConfigError(f"--stitch needs sessions, and {plan.output.uri!r} is without")
     recorder = Recorder(plan.output)
-    summary = ingest_until_stopped(
-        plan, limits, until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet, on_run=recorder.after_run
-    )
+    summary = run(on_run=recorder.after_run)
     recorder.finish()
     return summary
 

@@ -33,3 +33,9 @@ class StoreError(TrailweaveError):
 
     code = "TW-STORE"
     exit_code = 2
+
+
+class WorkerError(TrailweaveError):
+    """Worker processes that end without a word, one after another."""
+
+    code = "TW-WORKER"

@@ -99,6 +99,80 @@ def test_a_signal_finishes_the_run_in_work_and_exits_0(faulty: World, number: si
     assert sum(faulty.waiting()) == 12 - told["counters"]["messages_deleted"]
 
 
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """Its worker processes: those that were begun to run Python's `spawn_main`."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(it) for it in children if b"spawn_main" in Path(f"/proc/{it}/cmdline").read_bytes()]
+
+
+def test_several_workers_share_the_queue_and_give_one_summary(aws: World) -> None:
+    aws.put_all(OBJECTS)
+
+    with ingesting(aws, "--until-idle", "2", "--workers", "2") as process:
+        out, err = process.communicate(timeout=90)
+
+    assert process.returncode == 0, err
+    told = json.loads(out)
+    assert (told["objects"], told["records"], told["written"]) == (12, 120, 120)
+    assert_one_to_one(aws.output, IDS)
+    assert aws.waiting() == (0, 0)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(make_world: Callable[..., World]) -> None:
+    faulty = make_world(proxied=True, visibility_timeout_s=5)
+    faulty.put_all(OBJECTS)
+    rule = faulty.proxy.when("GetObject").do(delayed(30))
+
+    with ingesting(faulty, "--until-idle", "8", "--workers", "2") as process:
+        wait_for(lambda: faulty.proxy.calls("GetObject"))
+        before = workers_of(process)
+        os.kill(before[0], signal.SIGKILL)
+        os.kill(before[1], signal.SIGKILL)
+        rule.stop()
+        wait_for(lambda: len(set(workers_of(process)) - set(before)) == 2)
+        _, err = process.communicate(timeout=120)
+
+    assert process.returncode == 0, err
+    assert err.count("worker_died") == 2
+    assert_one_to_one(faulty.output, IDS)
+    assert faulty.waiting() == (0, 0)
+
+
+def test_a_signal_to_the_parent_lets_its_workers_finish(faulty: World) -> None:
+    faulty.put_all(OBJECTS)
+    faulty.proxy.when("GetObject").do(delayed(1.5))
+
+    with ingesting(faulty, "--workers", "2") as process:
+        wait_for(lambda: faulty.proxy.calls("GetObject"))
+        process.terminate()
+        out, err = process.communicate(timeout=90)
+
+    assert process.returncode == 0, err
+    told = json.loads(out)
+    assert told["counters"]["messages_received"] == told["counters"]["messages_deleted"] > 0
+    assert sum(faulty.waiting()) == 12 - told["counters"]["messages_deleted"]
+
+
+def test_workers_end_with_their_parent(aws: World) -> None:
+    with ingesting(aws, "--workers", "2") as process:
+        wait_for(lambda: len(workers_of(process)) == 2)
+        workers = workers_of(process)
+        process.kill()
+        process.communicate(timeout=10)
+        wait_for(lambda: not any(Path(f"/proc/{it}").exists() for it in workers))
+
+
+def test_a_denial_in_a_worker_is_the_errors_of_all(faulty: World) -> None:
+    faulty.put_all(OBJECTS)
+    faulty.proxy.when("GetObject").do(denied())
+
+    with ingesting(faulty, "--until-idle", "1", "--workers", "2") as process:
+        _, err = process.communicate(timeout=90)
+
+    assert process.returncode == 3
+    assert "every object of source default was denied" in err.splitlines()[-1]
+
+
 def test_a_signal_while_idle_ends_it_within_a_long_poll(aws: World) -> None:
     with ingesting(aws) as process:
         wait_for(lambda: (aws.output / ".trailweave" / "settings.json").exists())
