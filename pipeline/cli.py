@@ -100,6 +100,9 @@ def ingest(
     max_slice_bytes: SliceOption = None,
     normalize: NormalizeOption = None,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Processes.")] = 1,
+    pollers: Annotated[
+        int, typer.Option("--pollers", metavar="N", min=1, max=1024, help="On an engine: pollers a source.")
+    ] = 1,
     stitch: Annotated[
         bool, typer.Option("--stitch", help="Record stories after each micro-batch, in a tenth of the time.")
     ] = False,
@@ -118,6 +121,7 @@ def ingest(
         until_idle_s=until_idle,
         stitch=stitch,
         workers=workers,
+        pollers=pollers,
         beam_flags=beam_flags,
         quiet=quiet,
     )

@@ -38,6 +38,7 @@ def ingest(
     until_idle_s: float | None,
     stitch: bool = False,
     workers: int = 1,
+    pollers: int = 1,
     beam_flags: Sequence[str],
     quiet: bool,
 ) -> Summary:
@@ -60,7 +61,9 @@ def ingest(
             raise ConfigError("--stitch is for this machine's own loop; run `trailweave stitch --every S` beside it")
         if workers > 1:
             raise ConfigError("--workers is for this machine's own loop; an engine has its own parallelism")
-        return ingest_on_engine(plan, config.max_wait, beam_flags)
+        return ingest_on_engine(plan, config.max_wait, beam_flags, pollers)
+    if pollers > 1:
+        raise ConfigError("--pollers is for an engine (--runner); this machine's own loop has --workers")
     loop = ingest_until_stopped if workers == 1 else partial(ingest_in_processes, workers=workers)
     run = partial(loop, plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
     if not stitch:

@@ -41,23 +41,21 @@ class Plan:
 
 def ingest(pipeline: beam.Pipeline, plan: Plan, limits: Mapping[str, Limits]) -> Any:
     """The main job, one micro-batch of it: what the queues of the sources in `limits` hold now."""
-    return keep(announced(pipeline, plan, limits) | BatchMessages(), plan)
+    sources = tuple(plan.sources[name] for name in limits)
+    received = pipeline | ReceiveMessages(sources, limits)
+    return keep(received | ParseNotifications(plan.sources) | BatchMessages(), plan)
 
 
-def ingest_forever(pipeline: beam.Pipeline, plan: Plan, batches: BatchMessages, pollers: int) -> Any:
-    """The main job on a streaming engine: one unbounded run."""
-    return keep(announced(pipeline, plan, None, pollers) | batches, plan)
+def ingest_forever(pipeline: beam.Pipeline, plan: Plan, each_poll: Limits, pollers: int) -> Any:
+    """The main job on a streaming engine: one unbounded run, by `pollers` a source."""
+    sources = tuple(it for it in plan.sources.values() if it.queue_url)
+    received = pipeline | ReceiveMessages(sources, each_poll, pollers)
+    return keep(received | ParseNotifications(plan.sources) | BatchMessages(by_bundle=True), plan)
 
 
 def replay(pipeline: beam.Pipeline, plan: Plan, messages: list[Message]) -> Any:
     """The same over objects that a listing found."""
     return keep(pipeline | ListedObjects(messages), plan)
-
-
-def announced(pipeline: beam.Pipeline, plan: Plan, limits: Mapping[str, Limits] | None, pollers: int = 1) -> Any:
-    """What the queues announce, as messages."""
-    sources = tuple(it for name, it in plan.sources.items() if it.queue_url and (limits is None or name in limits))
-    return pipeline | ReceiveMessages(sources, limits, pollers) | ParseNotifications(plan.sources)
 
 
 def keep(batches: Any, plan: Plan) -> Any:

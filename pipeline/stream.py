@@ -13,22 +13,25 @@ from pipeline.graph import Plan, ingest_forever
 from pipeline.ingest import stopping
 from pipeline.runs import counted
 from pipeline.summary import Summary
-from transforms.batch_messages import BatchMessages
-from transforms.receive_messages import STOP
+from transforms.receive_messages import STOP, Limits
 
-BATCH_KEYS = 4
 BATCH_MESSAGES = 200
+# A poll blocks its bundle, and an engine's checkpoint waits for bundles.
+_LONGEST_WAIT_S = 10.0
 _LOOK_S = 1.0
 
 
 def ingest_on_engine(plan: Plan, max_wait_s: float, beam_flags: Sequence[str], pollers: int = 1) -> Summary:
     """Submit the unbounded run and watch it until it ends or a signal comes; then cancel it.
 
-    Cancelling loses nothing: what was not acknowledged is delivered again.
+    Each poller gathers up to 200 messages, for `max_wait_s` and ten seconds at most, and receives again when they are
+    through: so `pollers` is the parallelism, and 200 times it the most messages of a source in flight. Cancelling
+    loses nothing: what was not acknowledged is delivered again.
     """
     started = time.monotonic()
     pipeline = beam.Pipeline(options=PipelineOptions([*beam_flags, "--streaming"]))
-    ingest_forever(pipeline, plan, BatchMessages(BATCH_KEYS, BATCH_MESSAGES, min(max_wait_s, 10.0)), pollers)
+    limits = Limits(BATCH_MESSAGES, min(max_wait_s, _LONGEST_WAIT_S), idle_s=1.0)
+    ingest_forever(pipeline, plan, limits, pollers)
     with stopping():
         result = pipeline.run()
         while not PipelineState.is_terminal(result.state) and not STOP.is_set():

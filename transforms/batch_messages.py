@@ -1,18 +1,25 @@
-"""BatchMessages: messages worked on together. References only: this is the one shuffle of the pipeline."""
+"""BatchMessages: messages worked on together. References only: where there is a shuffle, it is this one."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.timestamp import Timestamp
 
 from schemas.values import Batch, Message
 from transforms.stores.keys import facts
 
 _TROUBLED = 2
+
+
+def is_troubled(message: Message) -> bool:
+    """Whether the message was received more than twice: it may have brought its batch down before."""
+    return message.receipt is not None and message.receipt.receive_count > _TROUBLED
 
 
 def batch_key(message: Message, buckets: int) -> str:
@@ -21,7 +28,7 @@ def batch_key(message: Message, buckets: int) -> str:
     A message received more than twice gets a key of its own: whatever brought its batch down before must not bring
     its neighbours down again. Correctness never depends on the grouping.
     """
-    if message.receipt and message.receipt.receive_count > _TROUBLED:
+    if message.receipt and is_troubled(message):
         return f"alone {message.receipt.message_id}"
     if buckets == 1 or not message.objects:
         return "0"
@@ -33,14 +40,14 @@ def batch_key(message: Message, buckets: int) -> str:
 class BatchMessages(beam.PTransform[Any, Any]):
     """Message in, Batch out; every message is in exactly one batch, whole.
 
-    `keys` is how many batches may fill side by side: 1 in one process, 4 to 16 on a cluster. Without `messages` a
-    bounded input is one batch a key; with it a batch is at most so many messages, waited for `wait_s` seconds at
-    most, in the global window, which is what an unbounded input needs.
+    A bounded input is grouped: one batch a key, and `keys` is how many there are at most. With `by_bundle`, for an
+    unbounded input, nothing is shuffled: the messages of a bundle, which are what one poll gave, are a batch. So no
+    message waits in an engine's state while its visibility runs out, and a poller receives again only when what it
+    has is through.
     """
 
     keys: int = 1
-    messages: int | None = None
-    wait_s: float = 10.0
+    by_bundle: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.keys <= 64:
@@ -48,11 +55,10 @@ class BatchMessages(beam.PTransform[Any, Any]):
 
     def expand(self, messages: Any) -> Any:
         """Key, group, and wrap each group."""
+        if self.by_bundle:
+            return messages | "Bundle" >> beam.ParDo(_Bundle()).with_output_types(Batch)
         keyed = messages | "Key" >> beam.Map(_keyed, keys=self.keys).with_output_types(tuple[str, Message])
-        if self.messages is None:
-            grouped = keyed | "Group" >> beam.GroupByKey()
-        else:
-            grouped = keyed | "Group" >> beam.GroupIntoBatches(self.messages, self.wait_s)
+        grouped = keyed | "Group" >> beam.GroupByKey()
         return grouped | "Batch" >> beam.MapTuple(_batch).with_output_types(Batch)
 
 
@@ -62,3 +68,29 @@ def _keyed(message: Message, keys: int) -> tuple[str, Message]:
 
 def _batch(_: str, messages: Iterable[Message]) -> Batch:
     return Batch(tuple(messages))
+
+
+class _Bundle(beam.DoFn):
+    """When a bundle ends: its messages together, then the troubled ones one by one, the least received first.
+
+    So what brings a worker down does it after everything else of the poll is through.
+    """
+
+    def start_bundle(self) -> None:
+        self._messages: list[Message] = []
+
+    def process(self, message: Message) -> None:
+        self._messages.append(message)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        now = Timestamp.now()
+        for batch in batches(self._messages):
+            yield GlobalWindows.windowed_value(batch, now)
+        self._messages = []
+
+
+def batches(messages: Sequence[Message]) -> list[Batch]:
+    """The batches of what one poll gave."""
+    together = tuple(it for it in messages if not is_troubled(it))
+    alone = sorted(filter(is_troubled, messages), key=lambda it: it.receipt.receive_count if it.receipt else 0)
+    return [*([Batch(together)] if together else []), *(Batch((it,)) for it in alone)]

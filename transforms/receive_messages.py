@@ -2,7 +2,7 @@
 
 For a micro-batch every source is polled by its own thread, in long polls of one second, until enough messages have
 come, the time is up, or the process is asked to stop. What was received is given on in any case. On a streaming
-engine a source is a splittable DoFn: it polls for a second, checkpoints itself, and is called again.
+engine a source is a splittable DoFn: it polls within its limits, checkpoints itself, and is called again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ IN_HAND: list[Delivery] = []
 
 _POLL_S = 1
 _MOST_POLLERS = 8
-_STREAM_MESSAGES = 100
 # Some engines cut a delay to whole seconds.
 _ERROR_PAUSE_S = 6.0
 
@@ -133,23 +132,26 @@ def receive_from_all(sources: Sequence[tuple[Source, Limits]]) -> list[Received]
 class ReceiveMessages(beam.PTransform[Any, Any]):
     """Pipeline in, Delivery out. A message that is not deleted is delivered again.
 
-    With `limits`, by the names of the sources, one micro-batch of every source; without, everything that comes, by
-    `pollers` restrictions a source.
+    With `limits` by the names of the sources, one micro-batch of every source; with `pollers`, everything that comes,
+    by so many restrictions a source, each of which polls within `limits` again and again.
     """
 
     sources: tuple[Source, ...]
-    limits: Mapping[str, Limits] | None = None
+    limits: Mapping[str, Limits] | Limits
     pollers: int = 1
 
     def expand(self, pipeline: Any) -> Any:
         """Poll once, at the start of the run, or for ever."""
-        if self.limits is not None:
-            start = pipeline | "Start" >> beam.Create([tuple((it, self.limits[it.name]) for it in self.sources)])
+        limits = self.limits
+        if not isinstance(limits, Limits):
+            start = pipeline | "Start" >> beam.Create([tuple((it, limits[it.name]) for it in self.sources)])
             return start | "Poll" >> beam.ParDo(_Receive()).with_output_types(Delivery)
         start = pipeline | "Start" >> beam.Create(
             [(it, number) for it in self.sources for number in range(self.pollers)]
         )
-        return start | "Poll" >> beam.ParDo(_Stream()).with_output_types(Delivery)
+        # An engine may keep what one bundle made on one worker.
+        spread = start | "Spread" >> beam.Reshuffle()
+        return spread | "Poll" >> beam.ParDo(_Stream(limits)).with_output_types(Delivery)
 
 
 class _Receive(beam.DoFn):
@@ -220,9 +222,10 @@ class _OpenForEver(RestrictionProvider):
 
 
 class _Stream(beam.DoFn):
-    """Polls for about a second, then hands the rest back; an empty queue, or a failing one, is asked less often."""
+    """Polls once within its limits, then hands the rest back; a failing queue is asked less often."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._count = Metrics.counter(counters.NAMESPACE, counters.MESSAGES_RECEIVED)
         self._errors = Metrics.counter(counters.NAMESPACE, counters.RECEIVE_ERRORS)
 
@@ -236,7 +239,7 @@ class _Stream(beam.DoFn):
         if not tracker.try_claim(None):
             return
         source, _ = element
-        received = receive_messages(source, Limits(messages=_STREAM_MESSAGES, wait_s=_POLL_S, idle_s=_POLL_S))
+        received = receive_messages(source, self._limits)
         now = Timestamp.now()
         for delivery in received.deliveries:
             yield TimestampedValue(delivery, now)

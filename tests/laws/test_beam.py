@@ -57,7 +57,7 @@ def ran(root: Path, messages: Sequence[Message], slice_bytes: int = 64_000_000) 
 def ran_in_batches(root: Path, messages: Sequence[Message], keys: int, slice_bytes: int) -> Any:
     def build(pipeline: beam.Pipeline) -> Any:
         listed = pipeline | beam.Create(messages)
-        return keep(listed | BatchMessages(keys, messages=7), plan(root, slice_bytes))
+        return keep(listed | BatchMessages(keys), plan(root, slice_bytes))
 
     return run(build)
 

@@ -1,0 +1,196 @@
+"""The same graph unbounded on a portable engine: Prism, or Flink where a job server is given."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from support.trails import event_ids, records, s3_event, trail_key, trail_object
+from support.world import World, assert_one_to_one
+
+PRISM = Path(os.environ.get("TRAILWEAVE_PRISM", ".cache/bin/prism")).absolute()
+FLINK_JAR = os.environ.get("FLINK_JOB_SERVER_JAR")
+
+ENGINES = {
+    "prism": (PRISM.exists(), f"no Prism at {PRISM}: `make portable-test` builds it, with Go"),
+    "flink": (bool(FLINK_JAR), "no FLINK_JOB_SERVER_JAR"),
+}
+FLAGS = {
+    "prism": ["--runner=PrismRunner", f"--prism_location={PRISM}", "--job_server_timeout=3600"],
+    "flink": [
+        *("--runner=FlinkRunner", f"--flink_job_server_jar={FLINK_JAR}", "--flink_master=[local]"),
+        *("--environment_type=LOOPBACK", "--parallelism=2", "--checkpointing_interval=2000"),
+    ],
+}
+
+pytestmark = [
+    pytest.mark.portable,
+    pytest.mark.timeout(900),
+    pytest.mark.parametrize(
+        "engine",
+        [pytest.param(it, marks=pytest.mark.skipif(not here, reason=why)) for it, (here, why) in ENGINES.items()],
+    ),
+]
+
+MESSAGES = int(os.environ.get("TRAILWEAVE_MESSAGES", "3000"))
+BACKLOG = int(os.environ.get("TRAILWEAVE_BACKLOG", "100000"))
+VISIBILITY_S = 30
+
+
+def objects(count: int) -> dict[str, bytes]:
+    """Each object shares half of its records with the next."""
+    return {trail_key(f"o{n:06}"): trail_object(records(range(n * 4, n * 4 + 8))) for n in range(count)}
+
+
+def ids_of(bodies: dict[str, bytes]) -> set[str]:
+    return {it for body in bodies.values() for it in event_ids(body)}
+
+
+@contextmanager
+def ingesting(aws: World, engine: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """The command that submits the job and, as LOOPBACK, is its worker; the engine is its child."""
+    command = [sys.executable, "-m", "pipeline", "ingest", "--queue-url", aws.queue_url, "--output", str(aws.output)]
+    log = (aws.output.parent / "engine.log").open("a+")
+    process = subprocess.Popen(
+        [*command, "--max-wait", "1", "--pollers", "2", *options, *FLAGS[engine]],
+        env=aws.emulator.environment(os.environ) | {"PYTHONWARNINGS": "default"},
+        stdout=log,
+        stderr=log,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None or _group(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.seek(0)
+        print(log.read()[-8_000:])
+        log.close()
+
+
+def _group(leader: int) -> list[int]:
+    """The processes of a group but for its leader."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, group = int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[2])
+        except (OSError, ValueError):
+            continue
+        if group == leader and name != leader:
+            found.append(name)
+    return found
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 600) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, f"the job ended with {process.returncode}"
+        assert time.monotonic() < until, "it did not come to pass"
+        time.sleep(0.2)
+
+
+def is_empty(aws: World) -> bool:
+    return aws.waiting() == (0, 0)
+
+
+def has_begun(aws: World) -> bool:
+    return any(aws.output.glob("ingest_log/**/*.parquet"))
+
+
+def test_thousands_of_messages_are_each_event_once_and_the_queue_is_empty(
+    make_world: Callable[..., World], engine: str
+) -> None:
+    aws = make_world(visibility_timeout_s=VISIBILITY_S)
+    bodies = objects(MESSAGES)
+    aws.put_all(bodies)
+    with ingesting(aws, engine) as process:
+        wait_for(lambda: is_empty(aws), process)
+        process.terminate()
+        assert process.wait(60) == 0
+    assert_one_to_one(aws.output, ids_of(bodies))
+    assert len(set(aws.outcomes())) == MESSAGES
+    assert aws.redriven() == 0
+
+
+@pytest.mark.parametrize("victim", ["worker", "engine"])
+def test_what_is_killed_and_begun_again_loses_nothing(
+    make_world: Callable[..., World], engine: str, victim: str
+) -> None:
+    aws = make_world(visibility_timeout_s=VISIBILITY_S)
+    bodies = objects(MESSAGES // 5)
+    aws.put_all(bodies)
+    with ingesting(aws, engine) as process:
+        wait_for(lambda: has_begun(aws), process)
+        targets = [process.pid] if victim == "worker" else _group(process.pid)
+        assert targets
+        for target in targets:
+            os.kill(target, signal.SIGKILL)
+        process.wait(120)
+        assert process.returncode != 0
+    with ingesting(aws, engine) as process:
+        wait_for(lambda: is_empty(aws), process)
+        process.terminate()
+        assert process.wait(60) == 0
+    assert_one_to_one(aws.output, ids_of(bodies))
+    assert aws.redriven() == 0
+
+
+def test_an_engine_and_a_local_process_share_queue_and_output(make_world: Callable[..., World], engine: str) -> None:
+    aws = make_world(visibility_timeout_s=VISIBILITY_S)
+    bodies = objects(MESSAGES // 5)
+    aws.put_all(bodies)
+    with ingesting(aws, engine) as process:
+        aws.ingest(until_idle_s=5)
+        wait_for(lambda: is_empty(aws), process)
+        process.terminate()
+        assert process.wait(60) == 0
+    assert_one_to_one(aws.output, ids_of(bodies))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3_000)
+def test_a_backlog_of_a_hundred_thousand_messages_drains_and_no_healthy_one_is_given_up(
+    make_world: Callable[..., World], engine: str
+) -> None:
+    """Each message names one of 2,000 objects. Prints what it cost."""
+    aws = make_world(visibility_timeout_s=VISIBILITY_S)
+    bodies = objects(2_000)
+    aws.put_all(bodies)
+    keys = list(bodies)
+    for start in range(0, BACKLOG, 1_000):
+        aws.send(*(s3_event(aws.bucket, keys[n % len(keys)]) for n in range(start, min(start + 1_000, BACKLOG))))
+    begun, before, most = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN), 0
+    with ingesting(aws, engine) as process:
+        while not is_empty(aws):
+            most = max(most, resident_of(process.pid))
+            assert process.poll() is None
+            time.sleep(1)
+        process.terminate()
+        assert process.wait(60) == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(
+        f"{engine}: {BACKLOG + 2_000:,} messages in {time.monotonic() - begun:,.0f} s, {cpu_s:,.0f} CPU seconds,"
+        f" at most {most / 1e6:,.0f} MB in job and engine together"
+    )
+    assert_one_to_one(aws.output, ids_of(bodies))
+    assert aws.redriven() == 0
+
+
+def resident_of(leader: int) -> int:
+    """Bytes of memory that a process and its group hold."""
+    pages = 0
+    for pid in (leader, *_group(leader)):
+        with suppress(OSError):
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
