@@ -1,0 +1,196 @@
+"""Correlations: many hits that mean something together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sigma.collection import SigmaCollection
+from support.correlated import EPOCH, Hit, matches
+
+from pipeline.correlations import HITS, Base, Correlation, correlations, evaluate
+from schemas.errors import ConfigError
+
+BASE = """
+title: {title}
+name: {name}
+logsource: {{product: aws, service: cloudtrail}}
+detection: {{one: {{eventName: X}}, condition: one}}
+"""
+BASES = BASE.format(title="Denied call", name="denied") + "---" + BASE.format(title="Key made", name="made")
+LATE = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def parsed(correlation: str, *, bases: str = BASES) -> Correlation:
+    text = f"{bases}---\ntitle: Together\nid: 0e95725d-7320-415d-80f7-004da920fc11\ncorrelation:\n{correlation}"
+    rules = SigmaCollection.from_yaml(text, collect_errors=True, resolve_references=False).rules
+    (rule,) = correlations(rules)
+    return rule
+
+
+def table(hits: Iterable[Hit]) -> pa.Table:
+    rows = [
+        {
+            "rule_id": hit.rule,
+            "event_id": hit.event,
+            "event_time": EPOCH + timedelta(seconds=hit.second),
+            "group_fields": [name for name, _ in hit.fields],
+            "group_values": [value for _, value in hit.fields],
+        }
+        for hit in hits
+    ]
+    return pa.Table.from_pylist(rows, HITS)
+
+
+def told(found: pa.Table) -> set[Any]:
+    def second(time: datetime) -> int:
+        return int(time.timestamp())
+
+    return {
+        (
+            tuple(row["group_values"]),
+            second(row["bucket"]),
+            second(row["first_seen"]),
+            second(row["last_seen"]),
+            tuple(row["evidence"]),
+        )
+        for row in found.to_pylist()
+    }
+
+
+def hit(second: int, rule: str = "denied", user: str | None = "ann", **fields: str) -> Hit:
+    return Hit(rule, f"{rule}-{second}", second, (("user", user), *fields.items()))
+
+
+COUNT_OF_THREE = "  type: event_count\n  rules: denied\n  group-by: user\n  timespan: 1m\n  condition: {gte: 3}\n"
+
+
+def test_a_window_that_crosses_the_edge_of_a_bucket_is_seen() -> None:
+    found = evaluate(parsed(COUNT_OF_THREE), table([hit(50), hit(65), hit(110)]), LATE)
+    assert told(found) == {(("ann",), 60, 50, 110, ("denied-50", "denied-65", "denied-110"))}
+
+
+def test_hits_of_others_and_hits_without_a_group_do_not_count() -> None:
+    hits = [hit(1), hit(2), hit(3, user="bob"), hit(4, user=None), hit(5, rule="made")]
+    assert not len(evaluate(parsed(COUNT_OF_THREE), table(hits), LATE))
+
+
+def test_a_hit_that_comes_late_completes_its_window_under_the_id_that_any_order_gives() -> None:
+    rule, hits = parsed(COUNT_OF_THREE), [hit(1), hit(2), hit(3), hit(4)]
+    assert not len(evaluate(rule, table(hits[2:]), LATE))
+    before, after = (evaluate(rule, table(part), LATE) for part in (hits[1:], hits))
+    assert before["match_id"].to_pylist() == after["match_id"].to_pylist()
+    assert (before["events"].to_pylist(), after["events"].to_pylist()) == ([3], [4])
+
+
+def test_rules_in_order_are_not_met_in_another_order() -> None:
+    rule = parsed("  type: temporal_ordered\n  rules: [denied, made]\n  group-by: [user]\n  timespan: 10s\n")
+    assert told(evaluate(rule, table([hit(1), hit(5, "made")]), LATE)) == {
+        (("ann",), 0, 1, 5, ("denied-1", "made-5"))
+    }
+    assert not len(evaluate(rule, table([hit(1, "made"), hit(5)]), LATE))
+
+
+def test_rules_near_each_other_are_all_asked_for_and_joined_by_aliases() -> None:
+    rule = parsed(
+        "  type: temporal\n  rules: [denied, made]\n  group-by: [who]\n  timespan: 10s\n"
+        "  aliases: {who: {denied: user, made: maker}}\n"
+    )
+    assert (rule.operator, rule.count) == ("gte", 2)
+    both = [hit(9, user="ann"), hit(5, "made", user="eve", maker="ann")]
+    assert told(evaluate(rule, table(both), LATE)) == {(("ann",), 0, 5, 9, ("made-5", "denied-9"))}
+    assert not len(evaluate(rule, table(both[:1]), LATE))
+
+
+def test_a_condition_that_more_events_may_break_waits_for_lateness() -> None:
+    rule = parsed(COUNT_OF_THREE.replace("gte: 3", "lt: 3"))
+    hits, end = table([hit(61), hit(62)]), EPOCH + timedelta(minutes=2)
+    assert not len(evaluate(rule, hits, end + timedelta(seconds=59), timedelta(minutes=1)))
+    assert told(evaluate(rule, hits, end + timedelta(seconds=60), timedelta(minutes=1))) == {
+        (("ann",), 60, 61, 62, ("denied-61", "denied-62"))
+    }
+
+
+def test_a_percentile_is_that_of_the_values_of_a_bucket() -> None:
+    rule = parsed(
+        "  type: value_percentile\n  rules: denied\n  timespan: 1m\n"
+        "  condition: {gte: 75, field: size, percentile: 75}\n"
+    )
+    sizes = [hit(second, size=str(second * 10)) for second in range(11)]
+    assert len(evaluate(rule, table(sizes), LATE)) == 1
+    assert not len(evaluate(rule, table(sizes[:10]), LATE))
+
+
+@pytest.mark.parametrize("name", ["denied", "Denied call"])
+def test_a_base_rule_is_found_by_name_and_by_title(name: str) -> None:
+    assert parsed(COUNT_OF_THREE.replace("denied", name)).bases == (Base("denied", ("user",)),)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (("denied", "nowhere"), "rules"),
+        (("denied", "[denied, Denied call]"), "rules"),
+        (("gte: 3", "lt: 1"), "condition"),
+        (("gte: 3", "eq: 0"), "condition"),
+        (("gte: 3", "gte: 3, field: [a, b]"), "condition.field"),
+        (("timespan: 1m", "timespan: 1x"), "correlation"),
+        (("timespan: 1m", "timespan: 1m\n  aliases: {user: {made: maker}}"), "aliases.user"),
+    ],
+)
+def test_what_is_not_supported_is_refused_with_rule_and_field(change: tuple[str, str], field: str) -> None:
+    with pytest.raises(ConfigError, match=rf"'Together'.*field '{field}'"):
+        parsed(COUNT_OF_THREE.replace(*change))
+
+
+BOTH = (Base("denied", ("user",)), Base("made", ("user",)))
+RULES = st.one_of(
+    st.tuples(st.just("event_count"), st.sampled_from(["gt", "gte", "lt", "lte", "eq", "neq"]), st.integers(2, 4)),
+    st.tuples(st.just("value_count"), st.sampled_from(["gte", "lt", "eq"]), st.integers(2, 3)),
+    st.tuples(st.just("temporal"), st.just("gte"), st.just(2)),
+    st.tuples(st.just("temporal_ordered"), st.just("gte"), st.just(2)),
+    st.tuples(
+        st.sampled_from(["value_sum", "value_avg", "value_median"]),
+        st.sampled_from(["gt", "lt", "eq"]),
+        st.integers(-2, 9),
+    ),
+)
+HIT = st.builds(
+    # An event has one time and one set of fields, whichever rules it hits.
+    lambda rule, n, second, user, size: Hit(
+        rule, f"e{n}-{second}-{user}-{size}", second, (("user", user), ("size", size))
+    ),
+    st.sampled_from(["denied", "made", "other"]),
+    st.integers(0, 2),
+    st.integers(0, 60),
+    st.sampled_from(["ann", "bob", None]),
+    st.sampled_from(["-3", "1", "4", "much", None]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    RULES,
+    st.lists(HIT, max_size=14),
+    st.sampled_from([(), ("user",)]),
+    st.sampled_from([5, 10, 25]),
+    st.integers(0, 80),
+    st.randoms(use_true_random=False),
+)
+def test_any_order_and_repetition_gives_what_a_plain_look_at_every_window_gives(
+    kind: tuple[str, str, int], hits: list[Hit], group: tuple[str, ...], span: int, settled: int, random: Any
+) -> None:
+    name, operator, count = kind
+    bases = tuple(Base(base.rule_id, group) for base in BOTH)
+    rule = Correlation("r", "R", name, bases, timedelta(seconds=span), operator, count, field="size")
+    now = EPOCH + timedelta(seconds=settled)
+    shuffled = hits + random.choices(hits, k=3) if hits else []
+    random.shuffle(shuffled)
+    found = evaluate(rule, table(shuffled), now, timedelta())
+    assert told(found) == matches(rule, set(hits), settled)
+    assert found.equals(evaluate(rule, table(hits), now, timedelta()))
