@@ -8,8 +8,10 @@ WITH held AS (
 ),
 events AS (
     SELECT held.grouped, held.bucket, keyed.event_id, min(keyed.micros) AS micros
-    FROM held
-    JOIN keyed ON keyed.grouped = held.grouped AND keyed.micros BETWEEN held.since AND held.until
+    FROM (SELECT *, unnest([bucket - 1, bucket]) AS part FROM held) AS held
+    -- Windows of a bucket reach into the one before, no further: equal parts find their events, however many.
+    JOIN (SELECT *, micros // $span AS part FROM keyed) AS keyed
+        ON keyed.grouped = held.grouped AND keyed.part = held.part AND keyed.micros BETWEEN held.since AND held.until
     GROUP BY ALL
 )
 SELECT
