@@ -157,11 +157,13 @@ def test_extensions_that_fail_drop_those_messages_alone(faulty: World) -> None:
 
     counts = faulty.one_run(COUNT, visibility_s=4)
 
-    assert faulty.proxy.calls("ChangeMessageVisibilityBatch")
-    assert counts["messages_expired"] == 3
-    assert counts["messages_deleted"] == COUNT - 3
+    # One of each call: three calls, or more where the run is slow and extends again.
+    dropped = len(faulty.proxy.calls("ChangeMessageVisibilityBatch"))
+    assert 3 <= dropped < COUNT
+    assert counts["messages_expired"] == dropped
+    assert counts["messages_deleted"] == COUNT - dropped
     faulty.proxy.heal()
-    assert faulty.ingest(visibility_s=30, until_idle_s=4).counts["messages_deleted"] == 3
+    assert faulty.ingest(visibility_s=30, until_idle_s=4).counts["messages_deleted"] == dropped
     assert_one_to_one(faulty.output, IDS)
 
 
