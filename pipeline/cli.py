@@ -187,6 +187,26 @@ def repair(output: OutputOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def redrive(
+    queue_url: Annotated[str, typer.Option("--queue-url", metavar="URL", help="The dead-letter queue.")],
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="The queue that its messages go back to.")],
+    most: Annotated[int | None, typer.Option("--most", metavar="N", min=1, help="Move so many at most.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the messages of a dead-letter queue back; each is deleted there only after it was sent."""
+    from pipeline import commands
+
+    told = commands.redrive(queue_url, to, most=most)
+    _print(
+        {"moved": told.moved, "doubled": told.doubled, "refused": told.refused, "reason": told.reason},
+        told.as_text(),
+        as_json=as_json,
+    )
+    if not told.whole:
+        raise typer.Exit(1)
+
+
+@app.command()
 def status(output: OutputOption = None, as_json: JsonOption = False) -> None:
     """What was received, written, duplicate and dead-lettered, per day and account; lag, last event, last error."""
     from pipeline import commands

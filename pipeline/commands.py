@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.graph import Plan
+from pipeline.redrive import Redriven
 from pipeline.summary import Summary
 from schemas.errors import ConfigError
 from schemas.values import Message
@@ -194,6 +195,17 @@ def repair(config: Config) -> tuple[int, int]:
     prove(store)
     swept = store.sweep(_SWEEP_S) if isinstance(store, LocalStore) else 0
     return complete(output, settings), swept
+
+
+def redrive(queue_url: str, to: str, *, most: int | None) -> Redriven:
+    """Move the messages of a dead-letter queue back; a signal ends it after the batch in work."""
+    from pipeline.ingest import stopping
+    from pipeline.redrive import redrive as move
+
+    source = configuration.queue_source(queue_url)
+    configuration.queue_source(to)
+    with stopping():
+        return move(queue_url, to, source.access, most=most)
 
 
 def status(config: Config, *, as_json: bool) -> None:
