@@ -207,6 +207,35 @@ def redrive(
 
 
 @app.command()
+def verify(
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="URI|NAME", help="What to compare; may be repeated.")
+    ] = None,
+    output: OutputOption = None,
+    first_day: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day of the keys.")] = None,
+    last_day: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day of the keys.")] = None,
+    digests: Annotated[
+        bool, typer.Option("--digests/--no-digests", help="Read what CloudTrail's digests sign, and check it.")
+    ] = True,
+    public_keys: Annotated[
+        list[Path] | None,
+        typer.Option("--public-keys", metavar="FILE", help="Keys as `aws cloudtrail list-public-keys` prints them."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove completeness: the bucket against the ingest log, and against CloudTrail's signed digests."""
+    from pipeline import commands
+
+    config = commands.load(output=output)
+    told = commands.verify(
+        config, source or [], _day(first_day), _day(last_day), digests=digests, key_files=public_keys or []
+    )
+    _print(told.as_json(), told.as_text(), as_json=as_json)
+    if not told.complete:
+        raise typer.Exit(1)
+
+
+@app.command()
 def status(output: OutputOption = None, as_json: JsonOption = False) -> None:
     """What was received, written, duplicate and dead-lettered, per day and account; lag, last event, last error."""
     from pipeline import commands

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from pipeline import config as configuration
@@ -22,6 +22,9 @@ from transforms.list_objects import Selection, list_objects
 from transforms.stores.files import LocalStore, Output, open_store, prove
 from transforms.stores.settings import agree, read_settings
 from transforms.stores.sources import Source
+
+if TYPE_CHECKING:
+    from pipeline.verify import Verification
 
 _SWEEP_S = 86_400.0
 
@@ -206,6 +209,31 @@ def redrive(queue_url: str, to: str, *, most: int | None) -> Redriven:
     configuration.queue_source(to)
     with stopping():
         return move(queue_url, to, source.access, most=most)
+
+
+def verify(
+    config: Config,
+    names: Sequence[str],
+    first_day: str | None,
+    last_day: str | None,
+    *,
+    digests: bool,
+    key_files: Sequence[Path],
+) -> Verification:
+    """Compare what lies in locations or named sources with the output root, and prove it by digests."""
+    from pipeline.verify import verify as prove_complete
+    from transforms.stores.trail_digests import load_public_keys
+
+    if not names:
+        raise ConfigError("nothing to verify; give --source URI or the NAME of a [[source]] with a location")
+    return prove_complete(
+        config.root(),
+        located(config, names),
+        first_day=first_day,
+        last_day=last_day,
+        digests=digests,
+        keys=load_public_keys(key_files) if key_files else None,
+    )
 
 
 def status(config: Config, *, as_json: bool) -> None:
