@@ -32,6 +32,10 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress display.
 SliceOption = Annotated[
     int | None, typer.Option("--max-slice-bytes", metavar="N", help="Decompressed bytes worked on at once.")
 ]
+RulesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--rules", metavar="DIR", help="Sigma rules beside those that come with it; may be repeated."),
+]
 NormalizeOption = Annotated[
     bool | None, typer.Option("--normalize/--no-normalize", help="Keep raw records only with --no-normalize.")
 ]
@@ -99,6 +103,7 @@ def ingest(
     ] = None,
     max_slice_bytes: SliceOption = None,
     normalize: NormalizeOption = None,
+    rules: RulesOption = None,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Processes.")] = 1,
     pollers: Annotated[
         int, typer.Option("--pollers", metavar="N", min=1, max=1024, help="On an engine: pollers a source.")
@@ -113,7 +118,9 @@ def ingest(
     from pipeline import commands
 
     beam_flags, names = _split(context, names or [])
-    config = commands.load(output=output, max_wait=max_wait, max_slice_bytes=max_slice_bytes, normalize=normalize)
+    config = commands.load(
+        output=output, max_wait=max_wait, max_slice_bytes=max_slice_bytes, normalize=normalize, rules=rules
+    )
     summary = commands.ingest(
         config,
         names,
@@ -146,6 +153,7 @@ def replay(
     ] = False,
     max_slice_bytes: SliceOption = None,
     normalize: NormalizeOption = None,
+    rules: RulesOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -156,7 +164,7 @@ def replay(
     beam_flags, stray = _split(context, [])
     if stray:
         raise ConfigError(f"unexpected argument {stray[0]!r}; name what to read with --source")
-    config = commands.load(output=output, max_slice_bytes=max_slice_bytes, normalize=normalize)
+    config = commands.load(output=output, max_slice_bytes=max_slice_bytes, normalize=normalize, rules=rules)
     selection = Selection(frozenset(account or ()), frozenset(region or ()), _day(first_day), _day(last_day))
     summary = commands.replay(
         config,
@@ -174,11 +182,11 @@ def replay(
 
 
 @app.command()
-def repair(output: OutputOption = None, as_json: JsonOption = False) -> None:
+def repair(output: OutputOption = None, rules: RulesOption = None, as_json: JsonOption = False) -> None:
     """Complete what killed writers left underived, over all days, and sweep up their temporary files."""
     from pipeline import commands
 
-    repaired, swept = commands.repair(commands.load(output=output))
+    repaired, swept = commands.repair(commands.load(output=output, rules=rules))
     _print(
         {"repaired": repaired, "swept": swept},
         f"{repaired:,} commits completed, {swept:,} temporary files removed",

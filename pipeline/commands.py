@@ -158,8 +158,9 @@ def begin(config: Config, sources: dict[str, Source]) -> Plan:
     store = open_store(output)
     prove(store)
     agree(store, settings)
-    complete(output, settings, since=recent())
-    return Plan(sources, output, settings, run_id=str(uuid.uuid4()), fetch=config.fetch())
+    rules = config.rule_book()
+    complete(output, settings, rules=rules, since=recent())
+    return Plan(sources, output, settings, run_id=str(uuid.uuid4()), fetch=config.fetch(), rules=rules)
 
 
 def refuse_loop(output: Output, source: Source) -> None:
@@ -197,7 +198,7 @@ def repair(config: Config) -> tuple[int, int]:
         raise ConfigError(f"{output.uri!r} holds no trailweave data; check --output")
     prove(store)
     swept = store.sweep(_SWEEP_S) if isinstance(store, LocalStore) else 0
-    return complete(output, settings), swept
+    return complete(output, settings, rules=config.rule_book()), swept
 
 
 def redrive(queue_url: str, to: str, *, most: int | None) -> Redriven:

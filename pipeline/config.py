@@ -15,6 +15,7 @@ from schemas.errors import ConfigError
 from transforms.decoding.inflate import Caps
 from transforms.fetch_objects import FetchLimits
 from transforms.receive_messages import Limits
+from transforms.rules.book import RuleBook
 from transforms.stores.aws import Access
 from transforms.stores.files import Output
 from transforms.stores.settings import Settings
@@ -91,6 +92,8 @@ class Config(BaseSettings):
     output_access: AccessConfig = AccessConfig()
     normalize: bool = True
     sessions: bool = True
+    detections: bool | None = None
+    rules: tuple[Path, ...] = ()
     source: tuple[SourceConfig, ...] = ()
     max_wait: _Positive = 30.0
     max_messages: Annotated[int, Field(gt=0, le=100_000)] = 1_000
@@ -128,7 +131,15 @@ class Config(BaseSettings):
 
     def settings(self) -> Settings:
         """What the output root is to derive."""
-        return Settings(normalize=self.normalize, sessions=self.normalize and self.sessions)
+        return Settings(
+            normalize=self.normalize,
+            sessions=self.normalize and self.sessions,
+            detections=self.normalize if self.detections is None else self.detections,
+        )
+
+    def rule_book(self) -> RuleBook:
+        """The rules of the run: those that come with trailweave and those of `rules`."""
+        return RuleBook.of(self.rules) if self.settings().detections else RuleBook()
 
     def limits(self) -> Limits:
         """The size of a micro-batch."""

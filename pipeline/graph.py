@@ -16,9 +16,11 @@ from transforms.commit_raw import CommitRaw
 from transforms.explode_records import ExplodeRecords
 from transforms.fetch_objects import FetchLimits, FetchObjects
 from transforms.list_objects import ListedObjects
+from transforms.match_rules import MatchRules
 from transforms.normalize_records import NormalizeRecords
 from transforms.parse_notifications import ParseNotifications
 from transforms.receive_messages import Limits, ReceiveMessages
+from transforms.rules.book import NO_RULES, RuleBook
 from transforms.stitch_sessions import StitchSessions
 from transforms.stores.files import Output
 from transforms.stores.settings import Settings
@@ -30,13 +32,14 @@ from transforms.write_parquet import WriteParquet
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run works with: the sources by name, the output root and its settings, and the sizes."""
+    """What a run works with: the sources by name, the output root and its settings, the sizes, and the rules."""
 
     sources: dict[str, Source]
     output: Output
     settings: Settings
     run_id: str
     fetch: FetchLimits = field(default_factory=FetchLimits)
+    rules: RuleBook = NO_RULES
 
 
 def ingest(pipeline: beam.Pipeline, plan: Plan, limits: Mapping[str, Limits]) -> Any:
@@ -72,7 +75,8 @@ def keep(batches: Any, plan: Plan) -> Any:
         | CommitRaw(plan.output, plan.settings)
     )
     derived = committed | NormalizeRecords() if plan.settings.normalize else committed
-    stitched = derived | StitchSessions() if plan.settings.sessions else derived
+    matched = derived | MatchRules(plan.rules) if plan.settings.detections else derived
+    stitched = matched | StitchSessions() if plan.settings.sessions else matched
     return (
         stitched
         | WriteParquet(plan.output, plan.settings)

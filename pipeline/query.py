@@ -26,6 +26,7 @@ _VIEWS = (
     "aws_s3_raw",
     "cloud_audit_logs",
     "cloud_audit_logs_with_raw",
+    "detections",
     "session_fragments",
     "sessions",
     "issues",

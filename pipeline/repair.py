@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from schemas.datasets import RAW
 from schemas.values import Partition
+from transforms.match_rules import match_rules
 from transforms.normalize_records import normalize_records
 from transforms.providers.rows import committed_slice
+from transforms.rules.book import NO_RULES, RuleBook
 from transforms.stitch_sessions import stitch_sessions
 from transforms.stores.files import Output, Store, open_store
 from transforms.stores.settings import Settings, commit_log
@@ -21,18 +23,27 @@ _LISTERS = 16
 
 
 def repair(
-    output: Output, settings: Settings, *, since: str | None = None, on_commit: Callable[[], None] | None = None
+    output: Output,
+    settings: Settings,
+    *,
+    rules: RuleBook = NO_RULES,
+    since: str | None = None,
+    on_commit: Callable[[], None] | None = None,
 ) -> int:
     """Complete every commit of a partition from day `since` (`yyyy-mm-dd`) on: how many were incomplete.
 
-    Safe beside living writers: "already there" is success, and the content is a function of the raw file.
+    Safe beside living writers: "already there" is success, and the content is a function of the raw file and of
+    `rules`, whose hits become `detections`.
     """
     store, log = open_store(output), commit_log(output, settings)
     count = 0
     with ThreadPoolExecutor(_LISTERS) as pool:
         for partition, number in incomplete(store, settings, pool, since):
-            committed = committed_slice(log.read_commit(partition, number), partition, number)
-            derived = normalize_records(committed)
+            derived = committed_slice(log.read_commit(partition, number), partition, number)
+            if settings.normalize:
+                derived = normalize_records(derived)
+            if settings.detections:
+                derived = match_rules(derived, rules)
             write_parquet(stitch_sessions(derived) if settings.sessions else derived, store, log, pool)
             count += 1
             if on_commit:

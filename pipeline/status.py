@@ -149,14 +149,14 @@ class Status:
 def status(output: Output) -> Status:
     """Read the state of the root. ConfigError when it holds no trailweave data, AccessError when out of reach."""
     store = open_tree(output)
-    normalize = (read_settings(store) or Settings()).normalize
+    settings = read_settings(store) or Settings()
     with query.connect(output) as connection:
         files = {row["dataset"]: row["files"] for row in _ask(connection, "files")}
         last = _ask(connection, "last")[0]
         errors = _ask(connection, "last_error")
         return Status(
             output=output.uri,
-            normalize=normalize,
+            normalize=settings.normalize,
             objects=Objects(**_ask(connection, "objects")[0]),
             records=Records(**_ask(connection, "records")[0]),
             lag=Lag(**_ask(connection, "lag")[0]),
@@ -164,14 +164,20 @@ def status(output: Output) -> Status:
             last_ingest=last["last_ingest"],
             last_error=LastError(**errors[0]) if errors else None,
             dead_letters=tuple(DeadLetterGroup(**row) for row in _ask(connection, "dead_letters")),
-            incomplete=tuple(row["file"] for row in _ask(connection, "incomplete")) if normalize else (),
+            incomplete=_unanswered(connection, settings),
             files=files,
             partitions=_partitions(connection, counted=_countable(store, files)),
         )
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, name: str) -> list[dict[str, Any]]:
-    return query.run(connection, sql.text(f"status/{name}")).read_all().to_pylist()
+def _unanswered(connection: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[str, ...]:
+    if settings.marker is None:
+        return ()
+    return tuple(row["file"] for row in _ask(connection, "incomplete", marker=settings.marker.name))
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, name: str, **values: str) -> list[dict[str, Any]]:
+    return query.run(connection, sql.text(f"status/{name}", **values)).read_all().to_pylist()
 
 
 def _countable(store: Store, files: Mapping[str, int]) -> bool:

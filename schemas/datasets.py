@@ -22,14 +22,15 @@ _PRIMITIVES: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named table of the tree, with its Avro schema and the Arrow schema derived from it."""
+    """A named table of the tree, with its Avro schema (its own, or that of `like`) and the Arrow schema of it."""
 
     name: str
+    like: str | None = None
 
     @cached_property
     def avro(self) -> dict[str, Any]:
         """The Avro schema as parsed JSON."""
-        text = files("schemas").joinpath("avro", f"{self.name}.avsc").read_text(encoding="utf-8")
+        text = files("schemas").joinpath("avro", f"{self.like or self.name}.avsc").read_text(encoding="utf-8")
         schema: dict[str, Any] = json.loads(text)
         return schema
 
@@ -60,8 +61,10 @@ def _type(declared: Any) -> pa.DataType:
 RAW = Dataset("aws_s3_raw")
 EVENTS = Dataset("cloud_audit_logs")
 SESSIONS = Dataset("sessions")
+DETECTIONS = Dataset("detections")
+HUNTS = Dataset("hunts", like="detections")
 STORIES = Dataset("stories")
 INGEST_LOG = Dataset("ingest_log")
 DEAD_LETTERS = Dataset("dead_letters")
 
-ALL = (RAW, EVENTS, SESSIONS, STORIES, INGEST_LOG, DEAD_LETTERS)
+ALL = (RAW, EVENTS, SESSIONS, DETECTIONS, HUNTS, STORIES, INGEST_LOG, DEAD_LETTERS)

@@ -187,9 +187,9 @@ class Slice:
     FetchObjects sets `documents`, which can be read once: each is let go when it is read. ExplodeRecords replaces
     them by `records` (one row a record: the provider's decoded columns beside event_id, event_time,
     recipient_account_id, raw_json and the record's place); CommitRaw keeps the new rows, ordered by partition, and
-    says in `commits` which file each range became; NormalizeRecords adds `events`, row for row; StitchSessions adds
-    `sessions`, a table for each commit. `receipts`, the last parts of `objects`, and `dead_letters` ride on the slice
-    that ends them, so what is earlier is durable before a message is deleted.
+    says in `commits` which file each range became; NormalizeRecords adds `events`, row for row; MatchRules adds
+    `detections` and StitchSessions `sessions`, a table for each commit. `receipts`, the last parts of `objects`, and
+    `dead_letters` ride on the slice that ends them, so what is earlier is durable before a message is deleted.
     """
 
     objects: tuple[ObjectPart, ...] = ()
@@ -200,4 +200,5 @@ class Slice:
     records: pa.Table | None = field(default=None, repr=False)
     commits: tuple[Commit, ...] = ()
     events: pa.Table | None = field(default=None, repr=False)
+    detections: tuple[pa.Table, ...] = field(default=(), repr=False)
     sessions: tuple[pa.Table, ...] = field(default=(), repr=False)

@@ -1,21 +1,19 @@
-"""WriteParquet: what is derived from each commit becomes durable, `cloud_audit_logs` last: it marks completeness."""
+"""WriteParquet: what is derived from each commit becomes durable, the dataset that marks completeness last."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 
-from schemas.datasets import EVENTS, SESSIONS
-from schemas.values import Commit, Slice
+from schemas.datasets import DETECTIONS, EVENTS, SESSIONS
+from schemas.values import Slice
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output, Store, open_store
-from transforms.stores.parquet import EVENTS_LAYOUT, FEW, SESSIONS_LAYOUT, encode, flat, part
+from transforms.stores.parquet import DETECTIONS_LAYOUT, EVENTS_LAYOUT, FEW, SESSIONS_LAYOUT, encode, flat, part
 from transforms.stores.settings import Settings, commit_log
 from transforms.stores.tree import path_of
 
@@ -25,26 +23,31 @@ _WRITERS = 16
 def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPoolExecutor) -> Slice:
     """Create the derived files of each commit; "already there" is success, the content is the same.
 
-    The events come last: they mark the commit as complete.
+    The marker comes last and always, even without rows: `cloud_audit_logs`, without these `detections`.
 
     Raises what the store raises: then nothing of the slice may be acknowledged.
     """
     events = derived.events
-    if events is not None:
-        if len(events) < FEW * len(derived.commits):
-            events = flat(events)
+    if events is not None and len(events) < FEW * len(derived.commits):
+        events = flat(events)
 
-        def write(commit: Commit, sessions: pa.Table | None) -> None:
-            if sessions is not None and len(sessions):
-                path = path_of(SESSIONS, commit.partition, commit.number)
-                store.create(path, encode(sessions, SESSIONS_LAYOUT))
+    def write(index: int) -> None:
+        commit = derived.commits[index]
+        for dataset, tables, layout in (
+            (SESSIONS, derived.sessions, SESSIONS_LAYOUT),
+            (DETECTIONS, derived.detections, DETECTIONS_LAYOUT),
+        ):
+            if tables and (len(tables[index]) or dataset == log.marker):
+                store.create(path_of(dataset, commit.partition, commit.number), encode(tables[index], layout))
+        if events is not None:
             rows = events.slice(commit.start, commit.length)
             if commit.length < len(events):
                 rows = part(rows)
             store.create(path_of(EVENTS, commit.partition, commit.number), encode(rows, EVENTS_LAYOUT))
-            log.completed(commit.partition, commit.number)
+        log.completed(commit.partition, commit.number)
 
-        for _ in pool.map(write, derived.commits, derived.sessions or repeat(None)):
+    if events is not None or derived.detections:
+        for _ in pool.map(write, range(len(derived.commits))):
             pass
     return derived
 

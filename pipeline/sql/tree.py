@@ -20,15 +20,16 @@ import pyarrow.dataset as ds
 from pyarrow.fs import AwsStandardS3RetryStrategy, FileSelector, S3FileSystem
 
 from pipeline import sql
-from schemas.datasets import ALL, DEAD_LETTERS, EVENTS, INGEST_LOG, RAW, SESSIONS, STORIES, Dataset
+from schemas.datasets import ALL, DEAD_LETTERS, DETECTIONS, EVENTS, HUNTS, INGEST_LOG, RAW, SESSIONS, STORIES, Dataset
 from schemas.errors import AccessError, ConfigError, StoreError
 from transforms.stores.aws import AwsFault, bucket_access
 from transforms.stores.files import LocalStore, Output, S3Store, Store, open_store
 from transforms.stores.settings import read_settings
 
-PARQUET = (RAW, EVENTS, SESSIONS, STORIES, INGEST_LOG)
+PARQUET = (RAW, EVENTS, SESSIONS, DETECTIONS, HUNTS, STORIES, INGEST_LOG)
 _DAY = pa.schema([pa.field("day", pa.date32())])
 _ACCOUNT_AND_DAY = pa.schema([pa.field("account_id", pa.string()), *_DAY])
+_RULE_SET_ACCOUNT_AND_DAY = pa.schema([pa.field("ruleset", pa.string()), *_ACCOUNT_AND_DAY])
 _SQL_TYPES = {
     pa.string(): "VARCHAR",
     pa.binary(): "BLOB",
@@ -104,7 +105,9 @@ def snapshot(dataset: Dataset) -> str:
 
 
 def _partition(dataset: Dataset) -> pa.Schema:
-    return _DAY if dataset in (INGEST_LOG, STORIES) else _ACCOUNT_AND_DAY
+    if dataset in (INGEST_LOG, STORIES):
+        return _DAY
+    return _RULE_SET_ACCOUNT_AND_DAY if dataset == HUNTS else _ACCOUNT_AND_DAY
 
 
 def _sql_type(type_: pa.DataType) -> str:

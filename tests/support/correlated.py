@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import eq, ge, gt, le, lt, ne
 
-from pipeline.correlations import Correlation
+from transforms.rules.correlations import Correlation
 
 OPERATORS = {"gt": gt, "gte": ge, "lt": lt, "lte": le, "eq": eq, "neq": ne}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -8,7 +8,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -31,12 +32,35 @@ SPINE = pa.schema(_FIELDS)
 """The columns of a decoded table that every provider has."""
 
 
+@dataclass(frozen=True)
+class Fields:
+    """Where detection rules find members of a record among the decoded columns, so that it is not read again.
+
+    `key` is a dictionary encoded column: a JSON array of the record's members `key_members`. `texts` are columns that
+    hold a member's text, `parts` those that hold a member's JSON; each by the member's name. None of them tells null
+    from absent, but the parts.
+    """
+
+    key: str
+    key_members: tuple[str, ...]
+    texts: Mapping[str, str]
+    parts: Mapping[str, str]
+
+
 class Provider(Protocol):
     """One kind of log."""
 
     @property
     def name(self) -> str:
         """The entry's name in the registry, and the value of the `provider` columns."""
+
+    @property
+    def log_source(self) -> tuple[str, str]:
+        """Product and service of Sigma's log source for these records."""
+
+    @property
+    def fields(self) -> Fields:
+        """Which members of a record `decode` has read."""
 
     def recognises(self, record: RawRecord) -> bool:
         """Whether this one JSON record is of this kind; never raises."""

@@ -63,7 +63,7 @@ class CommitLog:
 
     def __init__(self, store: Store, marker: Dataset | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
-        self._marker = marker
+        self.marker = marker
         self._clock = clock
         self._known: OrderedDict[Partition, Known] = OrderedDict()
         self._digests: OrderedDict[tuple[Partition, Numbered], Digests] = OrderedDict()
@@ -108,9 +108,9 @@ class CommitLog:
         if whole:
             known.files.clear()
             known.ranges.clear()
-        if self._marker is not None:
+        if self.marker is not None:
             # Before raw: a commit is in raw before it has a marker, so a marker without its commit was emptied.
-            markers = list_files(self._store, self._marker, partition, 0 if whole else known.highest_marker)
+            markers = list_files(self._store, self.marker, partition, 0 if whole else known.highest_marker)
             known.complete.update(number for it in markers for number in range(it.first, it.last + 1))
             known.highest_marker = max((it.last for it in markers), default=known.highest_marker)
         after = max(known.files, default=0)
@@ -184,17 +184,17 @@ class CommitLog:
 
     def is_complete(self, partition: Partition, known: Known, number: int) -> bool:
         """Whether everything derived from the commit is durable: its marker is written last."""
-        if self._marker is None or number in known.complete:
+        if self.marker is None or number in known.complete:
             return True
         if known.listed is None:
             self.refresh(partition, known)
         if number not in known.files or known.files[number].is_range:
             return True
-        if self._store.exists(path_of(self._marker, partition, number)):
+        if self._store.exists(path_of(self.marker, partition, number)):
             known.complete.add(number)
         else:
             # A compacted range may stand for the marker: it is published while the raw file still is there.
-            ranges = (it for it in list_files(self._store, self._marker, partition) if it.is_range)
+            ranges = (it for it in list_files(self._store, self.marker, partition) if it.is_range)
             known.complete.update(covered for it in ranges for covered in range(it.first, it.last + 1))
         return number in known.complete
 

@@ -57,6 +57,11 @@ SESSIONS_LAYOUT = Layout(
     plain=frozenset(),
     indexed=frozenset({"kind", "first_seen", "last_seen", "session_id"}),
 )
+DETECTIONS_LAYOUT = Layout(
+    row_group=131_072,
+    plain=frozenset(),
+    indexed=frozenset({"rule_id", "event_id", "event_time", "session_id"}),
+)
 STORIES_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"session_id", "story_id"}))
 LOG_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"logged_time"}))
 

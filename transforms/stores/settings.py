@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
-from schemas.datasets import EVENTS, RAW, Dataset
+from schemas.datasets import DETECTIONS, EVENTS, RAW, Dataset
 from schemas.errors import ConfigError
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output, Store, open_store
@@ -21,11 +21,12 @@ class Settings:
 
     normalize: bool = True
     sessions: bool = True
+    detections: bool = True
 
     @property
     def marker(self) -> Dataset | None:
         """The dataset whose file says that a commit is complete; None: the raw file itself."""
-        return EVENTS if self.normalize else None
+        return EVENTS if self.normalize else DETECTIONS if self.detections else None
 
 
 def read_settings(store: Store) -> Settings | None:
@@ -34,8 +35,8 @@ def read_settings(store: Store) -> Settings | None:
     if content is None:
         return None
     try:
-        # A root that was begun before there were sessions has none.
-        return Settings(**{"sessions": False, **json.loads(content)})
+        # A root that was begun before there were sessions, or detections, has none.
+        return Settings(**{"sessions": False, "detections": False, **json.loads(content)})
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"{store.describe(SETTINGS)} holds settings that this version does not know ({error}); upgrade trailweave"

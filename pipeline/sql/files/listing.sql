@@ -7,6 +7,10 @@ CREATE OR REPLACE TEMP TABLE listing AS
     UNION ALL
     SELECT 'sessions', file FROM glob('$root/sessions/account_id=*/day=*/*.parquet')
     UNION ALL
+    SELECT 'detections', file FROM glob('$root/detections/account_id=*/day=*/*.parquet')
+    UNION ALL
+    SELECT 'hunts', file FROM glob('$root/hunts/ruleset=*/account_id=*/day=*/*.parquet')
+    UNION ALL
     SELECT 'stories', file FROM glob('$root/stories/day=*/*.parquet')
     UNION ALL
     SELECT 'ingest_log', file FROM glob('$root/ingest_log/day=*/*.parquet');

@@ -1,4 +1,4 @@
--- Raw files that no file of cloud_audit_logs answers: of the same number, or compacted over it.
+-- Raw files that no file of the dataset which marks completeness answers: of the same number, or compacted over it.
 WITH raw AS (
     SELECT account_id, day, first_number, last_number, file
     FROM tree.files
@@ -7,9 +7,9 @@ WITH raw AS (
 marker AS (
     SELECT account_id, day, first_number, last_number
     FROM tree.files
-    WHERE dataset = 'cloud_audit_logs' AND NOT void
+    WHERE dataset = '$marker' AND NOT void
 )
-SELECT regexp_extract(file, 'aws_s3_raw/[^/]+/[^/]+/[^/]+$') AS file
+SELECT regexp_extract(file, 'aws_s3_raw/[^/]+/[^/]+/[^/]+$$') AS file
 FROM raw
 ANTI JOIN marker USING (account_id, day, first_number, last_number)
 WHERE NOT EXISTS (

@@ -15,8 +15,9 @@ from sigma.collection import SigmaCollection
 from support.correlated import EPOCH, Hit, matches
 from support.published import DATA
 
-from pipeline.correlations import HITS, Base, Correlation, correlations, evaluate
+from pipeline.correlations import HITS, evaluate
 from schemas.errors import ConfigError
+from transforms.rules.correlations import Base, Correlation, correlations
 
 BASE = """
 title: {title}

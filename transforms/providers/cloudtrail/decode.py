@@ -28,7 +28,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.providers.base import RawRecord
+from transforms.providers.base import Fields, RawRecord
 from transforms.providers.cloudtrail.columns import Array, Encoded
 from transforms.providers.cloudtrail.event_facts import KEY
 from transforms.providers.cloudtrail.lenient import REFUSED, UnreadableError
@@ -37,6 +37,7 @@ from transforms.providers.cloudtrail.record import (
     decode_record,
     instead,
     is_notification,
+    json_name,
     missing,
     read_record,
 )
@@ -48,6 +49,14 @@ CHUNK_RECORDS = 1_024
 
 _PARTS = ("user_identity", "resources", "tls_details")
 _REPEATING = ("source_ip_address", "user_agent", "vpc_endpoint_id", "vpc_endpoint_account_id", "error_message")
+
+FIELDS = Fields(
+    key="event_key",
+    key_members=tuple(map(json_name, KEY)),
+    texts={json_name(name): name for name in (*_REPEATING, "shared_event_id")},
+    parts={json_name(name): name for name in _PARTS},
+)
+"""The members of a record that have a column here."""
 
 _LOW, _HIGH = pa.scalar(FIRST, MICROS_UTC), pa.scalar(END, MICROS_UTC)
 

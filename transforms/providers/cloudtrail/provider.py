@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from transforms.providers.base import RawRecord
-from transforms.providers.cloudtrail.decode import decode, recognises
+from transforms.providers.base import Fields, RawRecord
+from transforms.providers.cloudtrail.decode import FIELDS, decode, recognises
 from transforms.providers.cloudtrail.normalize import PROVIDER, normalize
 
 
@@ -15,6 +15,8 @@ class CloudTrail:
     """CloudTrail's management, data, network activity, Insights and aggregated events; stateless."""
 
     name = PROVIDER
+    log_source = ("aws", "cloudtrail")
+    fields: Fields = FIELDS
 
     def recognises(self, record: RawRecord) -> bool:
         """Whether this one record is CloudTrail's."""

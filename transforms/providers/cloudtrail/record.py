@@ -32,12 +32,13 @@ _IRREGULAR = {
 }
 
 
-def _json_name(field: str) -> str:
+def json_name(field: str) -> str:
+    """The name of a record's member by its field."""
     head, *rest = field.split("_")
     return _IRREGULAR.get(field) or head + "".join(word.capitalize() for word in rest)
 
 
-class Part(msgspec.Struct, gc=False, rename=_json_name):
+class Part(msgspec.Struct, gc=False, rename=json_name):
     """Base of everything that is read from a record; fields are spelt as in JSON but for the case."""
 
 

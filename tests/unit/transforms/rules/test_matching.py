@@ -1,0 +1,358 @@
+"""Rules over records: every form of the specification, against a plain evaluator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import plain_sigma
+
+from schemas.datasets import DETECTIONS
+from schemas.values import Commit, Partition
+from transforms.providers import PROVIDERS_BY_NAME
+from transforms.rules.matching import RuleMatcher
+from transforms.rules.sigma import Rule, RuleText, compile_rules
+
+PROVIDER = PROVIDERS_BY_NAME["cloudtrail"]
+RECORD = {
+    "eventVersion": "1.09",
+    "eventTime": "2024-03-05T07:08:09Z",
+    "eventSource": "iam.amazonaws.com",
+    "eventName": "CreateUser",
+    "awsRegion": "us-east-1",
+    "sourceIPAddress": "203.0.113.7",
+    "userAgent": "aws-cli/2.0 Python/3",
+    "userIdentity": {"type": "IAMUser", "userName": "ada", "arn": "arn:aws:iam::111122223333:user/ada"},
+    "requestParameters": {"userName": "ada", "size": 5, "tags": [{"key": "Team"}, {"key": "cost"}], "force": True},
+    "eventID": "e1",
+    "recipientAccountId": "111122223333",
+}
+
+
+def record(**members: Any) -> dict[str, Any]:
+    return {**RECORD, **members}
+
+
+def compiled(detection: Any, **more: Any) -> Rule:
+    return in_yaml(yaml.safe_dump({"title": "One", "logsource": SOURCE, "detection": detection, **more}))
+
+
+SOURCE = {"product": "aws", "service": "cloudtrail"}
+
+
+def in_yaml(text: str) -> Rule:
+    found = compile_rules([RuleText("one.yml", text)]).checked()
+    (rule,) = found.rules
+    return rule
+
+
+def decoded(records: Sequence[dict[str, Any]], texts: Sequence[bytes] | None = None) -> pa.Table:
+    raws = texts or [json.dumps(it).encode() for it in records]
+    table = PROVIDER.decode(raws).combine_chunks()
+    return table.append_column("raw_json", pa.array(raws, pa.binary()))
+
+
+def hit(rule: Rule, records: Sequence[dict[str, Any]]) -> list[bool]:
+    found = np.zeros(len(records), np.bool_)
+    for hits in RuleMatcher([rule], PROVIDER).hits(decoded(records), None):
+        found[hits.rows] = True
+    return found.tolist()
+
+
+FORMS: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
+    ({"eventName": "createuser"}, {}, True),
+    ({"eventName|cased": "createuser"}, {}, False),
+    ({"eventName|cased": "CreateUser"}, {}, True),
+    ({"eventName": ["X", "CreateUser"]}, {}, True),
+    ({"eventName": "Create*"}, {}, True),
+    ({"eventName": "Create?ser"}, {}, True),
+    ({"eventName": "Create?User"}, {}, False),
+    ({"eventName|startswith": "create"}, {}, True),
+    ({"eventName|endswith": "USER"}, {}, True),
+    ({"eventName|contains": "teu"}, {}, True),
+    ({"eventName|contains|all": ["create", "user"]}, {}, True),
+    ({"eventName|contains|all": ["create", "role"]}, {}, False),
+    ({"eventName|neq": "DeleteUser"}, {}, True),
+    ({"eventName|neq": ["DeleteUser", "CreateUser"]}, {}, False),
+    ({"eventName|re": "^Create(User|Role)$"}, {}, True),
+    ({"eventName|re": "user$"}, {}, False),
+    ({"eventName|re|i": "user$"}, {}, True),
+    ({"userAgent|re|m": "^b$"}, {"userAgent": "a\nb\nc"}, True),
+    ({"userAgent|re": "a.b"}, {"userAgent": "a\nb"}, False),
+    ({"userAgent|re|s": "a.b"}, {"userAgent": "a\nb"}, True),
+    ({"userAgent": "a*b"}, {"userAgent": "a\nb"}, True),
+    ({"sourceIPAddress|cidr": "203.0.113.0/24"}, {}, True),
+    ({"sourceIPAddress|cidr": "10.0.0.0/8"}, {}, False),
+    ({"sourceIPAddress|cidr": ["10.0.0.0/8", "2001:db8::/32"]}, {"sourceIPAddress": "2001:db8::1"}, True),
+    ({"sourceIPAddress|cidr": "203.0.113.0/24"}, {"sourceIPAddress": "ec2.amazonaws.com"}, False),
+    ({"errorCode|exists": True}, {"errorCode": "AccessDenied"}, True),
+    ({"errorCode|exists": True}, {}, False),
+    ({"errorCode|exists": False}, {}, True),
+    ({"errorCode|exists": True}, {"errorCode": None}, True),
+    ({"requestParameters.userName|exists": True}, {}, True),
+    ({"requestParameters.other|exists": True}, {}, False),
+    ({"requestParameters|exists": True}, {"requestParameters": None}, True),
+    ({"requestParameters": None}, {"requestParameters": None}, True),
+    ({"errorCode": None}, {}, True),
+    ({"errorCode": None}, {"errorCode": "X"}, False),
+    ({"userAgent": ""}, {"userAgent": ""}, True),
+    ({"userAgent": ""}, {}, False),
+    ({"requestParameters.tags": None}, {"requestParameters": {"tags": []}}, True),
+    ({"requestParameters.userName|fieldref": "userIdentity.userName"}, {}, True),
+    ({"requestParameters.userName|fieldref": "userIdentity.type"}, {}, False),
+    ({"userIdentity.arn|fieldref|endswith": "userIdentity.userName"}, {}, True),
+    ({"eventName|fieldref|startswith": "requestParameters.verb"}, {"requestParameters": {"verb": "create"}}, True),
+    ({"requestParameters.size": 5}, {}, True),
+    ({"requestParameters.size": "5"}, {}, True),
+    ({"requestParameters.size": 5}, {"requestParameters": {"size": 5.0}}, True),
+    ({"requestParameters.size|gt": 4}, {}, True),
+    ({"requestParameters.size|gte": 5}, {}, True),
+    ({"requestParameters.size|lt": 5}, {}, False),
+    ({"requestParameters.size|lte": 5}, {}, True),
+    ({"requestParameters.size|gt": 4}, {"requestParameters": {"size": "5"}}, True),
+    ({"requestParameters.size|gt": 4}, {"requestParameters": {"size": "many"}}, False),
+    ({"requestParameters.force": True}, {}, True),
+    ({"requestParameters.force": "true"}, {}, True),
+    ({"requestParameters.force": False}, {}, False),
+    ({"requestParameters.tags.key": "team"}, {}, True),
+    ({"requestParameters.tags.key|contains|all": ["tea", "cos"]}, {}, True),
+    ({"requestParameters.tags.key": "owner"}, {}, False),
+    ({"requestParameters.Filter.1.Name": "x"}, {"requestParameters": {"Filter.1.Name": "x"}}, True),
+    ({"requestParameters.tags|contains": '"key":"cost"'}, {}, True),
+    ({"userAgent": r"a\*b"}, {"userAgent": "a*b"}, True),
+    ({"userAgent": r"a\*b"}, {"userAgent": "axb"}, False),
+    ({"userAgent": r"a\\*b"}, {"userAgent": "a\\xb"}, True),
+    ({"userAgent": r"a\b"}, {"userAgent": "a\\b"}, True),
+    ({"userAgent|windash|contains": " -e "}, {"userAgent": "sh /e x"}, True),
+    ({"userAgent|base64": "cmd"}, {"userAgent": "Y21k"}, True),
+    ({"userAgent|base64offset|contains": "foobar"}, {"userAgent": "xhmb29iYXJ6"}, True),
+    ({"userAgent|wide|base64|contains": "cmd"}, {"userAgent": "AYwBtAGQAB"}, True),
+    ({"userAgent|utf16le|base64|contains": "cmd"}, {"userAgent": "YwBtAGQA"}, True),
+    ({"userAgent|utf16be|base64": "cmd"}, {"userAgent": "AGMAbQBk"}, True),
+    ({"eventTime|hour": 7}, {}, True),
+    ({"eventTime|hour": 8}, {}, False),
+    ({"eventTime|month": [1, 3]}, {}, True),
+    ({"eventTime|week": 10, "eventTime|day": 5, "eventTime|year": 2024, "eventTime|minute": 8}, {}, True),
+]
+
+
+@pytest.mark.parametrize(("selection", "members", "expected"), FORMS)
+def test_a_form_of_the_specification_holds_as_it_says(
+    selection: dict[str, Any], members: dict[str, Any], expected: bool
+) -> None:
+    rule = compiled({"selection": selection, "condition": "selection"})
+    assert hit(rule, [record(**members)]) == [expected]
+    if not any("startswith" in key or "endswith" in key for key in selection if "fieldref" in key):
+        assert plain_sigma.matches({"detection": {"s": selection, "condition": "s"}}, record(**members)) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("yes", True),
+        ("no", False),
+        ("not no", True),
+        ("yes and not no", True),
+        ("no or yes", True),
+        ("no and no or yes", True),
+        ("no and (no or yes)", False),
+        ("1 of them", True),
+        ("all of them", False),
+        ("any of n*", False),
+        ("1 of y*", True),
+        ("all of y* and not 1 of n*", True),
+        (["no", "yes"], True),
+    ],
+)
+def test_a_condition_joins_its_selections(condition: Any, expected: bool) -> None:
+    detection = {
+        "yes": {"eventName": "CreateUser"},
+        "no": {"eventName": "DeleteUser"},
+        "_hidden": {"requestParameters.size|gt": 100},
+        "condition": condition,
+    }
+    assert hit(compiled(detection), [RECORD]) == [expected]
+    assert plain_sigma.matches({"detection": detection}, RECORD) == expected
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (["aws-cli", "nothing"], True),
+        (["nothing"], False),
+        (["AWS-CLI/2.?"], True),
+        ([{"eventName": "X"}, {"awsRegion": "us-*"}], True),
+        ([{"eventName": "X"}, {"awsRegion": "eu-*"}], False),
+        ({"|all": ["ada", "aws-cli"]}, True),
+        ({"|all": ["ada", "nothing"]}, False),
+    ],
+)
+def test_lists_are_keywords_or_alternatives(selection: Any, expected: bool) -> None:
+    rule = compiled({"selection": selection, "condition": "selection"})
+    assert hit(rule, [RECORD]) == [expected]
+
+
+def test_a_keyword_is_found_however_json_writes_it() -> None:
+    rule = compiled({"words": ['say "é</" '], "condition": "words"})
+    texts = [
+        json.dumps(record(userAgent='say "é</" ')).encode(),
+        json.dumps(record(userAgent='say "é</" '), ensure_ascii=False).encode(),
+        json.dumps(record(userAgent='say "é</" ')).replace("<", "\\u003C").replace("/", "\\/").encode(),
+        json.dumps(record(userAgent="say e")).encode(),
+    ]
+    hits = RuleMatcher([rule], PROVIDER).hits(decoded([], texts), None)
+    assert [it.rows.tolist() for it in hits] == [[0, 1, 2]]
+
+
+def test_a_hostile_text_is_matched_in_linear_time() -> None:
+    rule = compiled(
+        {"it": {"userAgent": "*a*a*a*a*a*a*a*b", "requestParameters.x|re": "(a+)+$"}, "condition": "1 of it"}
+    )
+    long = "a" * 200_000
+    assert hit(rule, [record(userAgent=long + "b", requestParameters={"x": long + "!"})]) == [False]
+
+
+def test_records_no_parser_follows_hit_nothing_and_harm_nobody() -> None:
+    rule = compiled({"it": {"requestParameters.deep": "x"}, "condition": "it"})
+    deep = (
+        b'{"eventVersion":"1.0","eventTime":"2024-03-05T07:08:09Z","eventSource":"a.amazonaws.com","eventName":"B",'
+    )
+    deep += b'"eventID":"e","requestParameters":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+    good = json.dumps(record(requestParameters={"deep": "x"})).encode()
+    (hits,) = RuleMatcher([rule], PROVIDER).hits(decoded([], [deep, good]), None)
+    assert hits.rows.tolist() == [1]
+
+
+# Random rules over random records, from a few words, so that they meet.
+WORDS = st.sampled_from(["a", "A", "ab", "b", "", "a*", "*b", "?b", "x"])
+TEXTS = st.sampled_from(["a", "A", "ab", "aab", "b", "", "x"])
+FIELDS = st.sampled_from(
+    ["eventName", "errorCode", "userAgent", "userIdentity.type", "requestParameters.a", "requestParameters.b.c"]
+)
+MODIFIERS = st.sampled_from(["", "|contains", "|startswith", "|endswith", "|cased", "|contains|all", "|neq"])
+TESTS = st.one_of(
+    st.tuples(st.tuples(FIELDS, MODIFIERS).map("".join), st.lists(WORDS, min_size=2, max_size=3)),
+    st.tuples(FIELDS.map(lambda it: f"{it}|exists"), st.booleans()),
+    st.tuples(FIELDS, st.none()),
+    st.tuples(FIELDS.map(lambda it: f"{it}|fieldref"), FIELDS),
+)
+SELECTIONS = st.lists(TESTS, min_size=1, max_size=3).map(dict)
+CONDITIONS = st.sampled_from(
+    [
+        "s0",
+        "not s0",
+        "s0 and s1",
+        "s0 or s1",
+        "s0 and not s1",
+        "not (s0 or s1)",
+        "1 of s*",
+        "all of them",
+        "not 1 of s*",
+    ]
+)
+VALUES = st.one_of(TEXTS, st.none(), st.lists(TEXTS, max_size=2))
+RECORDS = st.fixed_dictionaries(
+    {"eventName": st.sampled_from(["a", "ab", "b"])},
+    optional={
+        "errorCode": TEXTS,
+        "userAgent": TEXTS,
+        "userIdentity": st.fixed_dictionaries({}, optional={"type": TEXTS}),
+        "requestParameters": st.one_of(
+            st.none(),
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "a": VALUES,
+                    "b": st.one_of(
+                        st.none(), st.lists(st.fixed_dictionaries({}, optional={"c": VALUES}), max_size=2)
+                    ),
+                },
+            ),
+        ),
+    },
+)
+
+
+@settings(max_examples=150)
+@given(SELECTIONS, SELECTIONS, CONDITIONS, st.lists(RECORDS, min_size=1, max_size=6))
+def test_any_rule_hits_what_a_plain_evaluator_says(
+    first: dict[str, Any], second: dict[str, Any], condition: str, members: list[dict[str, Any]]
+) -> None:
+    detection = {"s0": first, "s1": second, "condition": condition}
+    base = {"eventSource": "s.amazonaws.com", "eventVersion": "1.0", "eventTime": RECORD["eventTime"], "eventID": "e"}
+    records = [{**base, **it} for it in members]
+    expected = [plain_sigma.matches({"detection": detection}, it) for it in records]
+    assert hit(compiled(detection), records) == expected
+
+
+def test_a_hit_keeps_its_evidence_its_group_and_the_rule() -> None:
+    text = """
+title: Made
+id: 0e95725d-7320-415d-80f7-004da920fc10
+name: made
+level: high
+tags: [attack.t1136.003, attack.persistence]
+logsource: {product: aws, service: cloudtrail}
+detection: {one: {eventName: CreateUser, requestParameters.size|gt: 1}, condition: one}
+fields: [sourceIPAddress]
+---
+title: Many made
+correlation:
+    type: value_count
+    rules: [made]
+    group-by: [userIdentity.userName, requestParameters.absent]
+    timespan: 1h
+    condition: {gte: 3, field: requestParameters.tags.key}
+"""
+    found = compile_rules([RuleText("one.yml", text)]).checked()
+    table = decoded([record(eventID="late"), record(eventName="Other"), record(eventID="early")])
+    times = pa.array([20, 10, 5], pa.timestamp("us", tz="UTC"))
+    table = table.set_column(table.column_names.index("event_time"), "event_time", times)
+    commits = (
+        Commit(Partition("111122223333", "2024-03-05"), 7, 0, 2),
+        Commit(Partition("1", "2024-03-06"), 1, 2, 1),
+    )
+    first, second = RuleMatcher(found.rules, PROVIDER).detections(table, None, commits)
+    assert first.schema == second.schema == DETECTIONS.arrow
+    (row,) = first.to_pylist()
+    assert len(row.pop("rule_version")) == 16
+    assert row.pop("event_time").microsecond == 20
+    assert row == {
+        "rule_id": "0e95725d-7320-415d-80f7-004da920fc10",
+        "rule_title": "Made",
+        "kind": "sigma",
+        "level": "high",
+        "tags": ["attack.persistence", "attack.t1136.003"],
+        "alerts": False,
+        "event_id": "late",
+        "recipient_account_id": "111122223333",
+        "session_id": None,
+        "group_fields": ["requestParameters.tags.key", "userIdentity.userName"],
+        "group_values": ["Team", "ada"],
+        "evidence": ["eventName=CreateUser", "requestParameters.size=5", "sourceIPAddress=203.0.113.7"],
+        "commit_number": 7,
+    }
+    assert second["event_id"].to_pylist() == ["early"]
+    assert second["recipient_account_id"].to_pylist() == ["1"]
+
+
+def test_a_rule_may_ask_for_columns_of_cloud_audit_logs() -> None:
+    table = decoded([RECORD]).append_column("recipient_account_id", pa.array(["111122223333"]))
+    events = PROVIDER.normalize(table)
+    for source in (SOURCE, {"product": "trailweave", "service": "cloud_audit_logs"}):
+        text = yaml.safe_dump(
+            {
+                "title": "One",
+                "logsource": source,
+                "detection": {"it": {"identity_name|contains": "ada", "caller_ip": "203.0.113.7"}, "condition": "it"},
+            }
+        )
+        rule = in_yaml(text)
+        assert [it.rows.tolist() for it in RuleMatcher([rule], PROVIDER).hits(table, events)] == [[0]]

@@ -1,0 +1,42 @@
+"""MatchRules: which rules hold for which events, as one raw file and the rules of now tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import apache_beam as beam
+
+from schemas.values import Slice
+from transforms.rules.book import RuleBook
+
+
+def match_rules(derived: Slice, book: RuleBook) -> Slice:
+    """The slice with `detections`, a table of rule hits for each of its commits, perhaps without rows.
+
+    Without events (raw records only) rules see the records alone.
+    """
+    if derived.records is None or derived.provider is None or not derived.commits:
+        return derived
+    matcher = book.matcher(derived.provider)
+    return replace(derived, detections=matcher.detections(derived.records, derived.events, derived.commits))
+
+
+@dataclass(eq=False)
+class MatchRules(beam.PTransform[Any, Any]):
+    """Slice in, the same slice with its rule hits out."""
+
+    book: RuleBook
+
+    def expand(self, slices: Any) -> Any:
+        """Match each slice."""
+        return slices | beam.ParDo(_Match(self.book)).with_output_types(Slice)
+
+
+class _Match(beam.DoFn):
+    def __init__(self, book: RuleBook) -> None:
+        self._book = book
+
+    def process(self, derived: Slice) -> Iterator[Slice]:
+        yield match_rules(derived, self._book)

@@ -1,0 +1,49 @@
+"""The rules of a run: they travel in the graph as text, and are compiled once in each process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from transforms.providers import PROVIDERS_BY_NAME
+from transforms.rules.matching import RuleMatcher
+from transforms.rules.sigma import RuleSet, RuleText, compile_rules, read_rules
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True)
+class RuleBook:
+    """The YAML files of a run's rules."""
+
+    texts: tuple[RuleText, ...] = ()
+
+    @classmethod
+    def of(cls, places: Sequence[Path | str] = (), *, shipped: bool = True) -> RuleBook:
+        """The rules at some places, with those that come with trailweave. Raises ConfigError for a wrong one."""
+        book = cls(read_rules([*([SHIPPED] if shipped else []), *places]))
+        book.rule_set().checked()
+        return book
+
+    def rule_set(self) -> RuleSet:
+        """What the files hold, compiled."""
+        return _compiled(self.texts)
+
+    def matcher(self, provider: str) -> RuleMatcher:
+        """The rules ready for a provider's records; one in each process."""
+        return _matcher(self.texts, provider)
+
+
+NO_RULES = RuleBook()
+
+
+@lru_cache(maxsize=8)
+def _compiled(texts: tuple[RuleText, ...]) -> RuleSet:
+    return compile_rules(texts)
+
+
+@lru_cache(maxsize=16)
+def _matcher(texts: tuple[RuleText, ...], provider: str) -> RuleMatcher:
+    return RuleMatcher(_compiled(texts).rules, PROVIDERS_BY_NAME[provider])
