@@ -15,10 +15,13 @@ from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.graph import Plan
 from pipeline.redrive import Redriven
+from pipeline.rules import Tested
 from pipeline.summary import Summary
 from schemas.errors import ConfigError
 from schemas.values import Message
 from transforms.list_objects import Selection, list_objects
+from transforms.rules.book import SHIPPED, RuleBook
+from transforms.rules.sigma import RuleSet, read_rules
 from transforms.stores.files import LocalStore, Output, open_store, prove
 from transforms.stores.settings import agree, read_settings
 from transforms.stores.sources import Source
@@ -335,3 +338,61 @@ def show_story(config: Config, asked: Mapping[str, str | None], *, as_json: bool
         print(json_of(asdict(found)))
     else:
         render(found, console(sys.stdout))
+
+
+def hunt(
+    config: Config,
+    places: Sequence[Path],
+    selection: Selection,
+    *,
+    beam_flags: Sequence[str],
+    form: str,
+    quiet: bool,
+) -> None:
+    """Hunt with the rules at some places and print the hits by rule."""
+    from pipeline import query as asking
+    from pipeline import sql
+    from pipeline.hunt import hunt as search
+    from pipeline.rows import print_rows
+    from pipeline.sql.tree import open_tree
+
+    output = config.root()
+    book = rule_book(places)
+    open_tree(output)
+    prove(open_store(output))
+    counts = search(output, book, selection, beam_flags=beam_flags, quiet=quiet)
+    with asking.connect(output) as connection:
+        values = {
+            "ruleset": book.digest,
+            "since": selection.first_day or "0001-01-01",
+            "until": selection.last_day or "9999-12-31",
+            "accounts": ",".join(selection.accounts),
+        }
+        print_rows(asking.run(connection, sql.text("hunts/hits"), values), form, sys.stdout)
+    print(f"{counts['records']:,} records looked through, {counts['rule_hits']:,} hits", file=sys.stderr)
+
+
+def rule_book(places: Sequence[Path]) -> RuleBook:
+    """The rules at some places, or those that come with trailweave."""
+    return RuleBook.of(places, shipped=not places)
+
+
+def rule_set(places: Sequence[Path]) -> RuleSet:
+    """What some places hold, with what is wrong."""
+    return RuleBook(read_rules(places or [SHIPPED])).rule_set()
+
+
+def list_rules(places: Sequence[Path], form: str) -> None:
+    """Print the rules."""
+    from pipeline.rows import print_rows
+    from pipeline.rules import listed
+
+    rows = listed(rule_set(places).checked())
+    print_rows(rows.select(["title", "level", "kind", "tags"]) if form == "table" else rows, form, sys.stdout)
+
+
+def test_rules(places: Sequence[Path]) -> list[Tested]:
+    """The samples of the rules at some places, run."""
+    from pipeline.rules import tested
+
+    return list(tested(rule_book(places)))

@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+from pipeline.derive import derive
 from schemas.datasets import RAW
 from schemas.values import Partition
-from transforms.match_rules import match_rules
-from transforms.normalize_records import normalize_records
 from transforms.providers.rows import committed_slice
 from transforms.rules.book import NO_RULES, RuleBook
-from transforms.stitch_sessions import stitch_sessions
 from transforms.stores.files import Output, Store, open_store
 from transforms.stores.settings import Settings, commit_log
 from transforms.stores.tree import list_files, list_partitions
@@ -39,12 +37,8 @@ def repair(
     count = 0
     with ThreadPoolExecutor(_LISTERS) as pool:
         for partition, number in incomplete(store, settings, pool, since):
-            derived = committed_slice(log.read_commit(partition, number), partition, number)
-            if settings.normalize:
-                derived = normalize_records(derived)
-            if settings.detections:
-                derived = match_rules(derived, rules)
-            write_parquet(stitch_sessions(derived) if settings.sessions else derived, store, log, pool)
+            committed = committed_slice(log.read_commit(partition, number), partition, number)
+            write_parquet(derive(committed, settings, rules), store, log, pool)
             count += 1
             if on_commit:
                 on_commit()

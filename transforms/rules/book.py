@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,12 @@ class RuleBook:
     def rule_set(self) -> RuleSet:
         """What the files hold, compiled."""
         return _compiled(self.texts)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with what the rules ask for."""
+        versions = sorted(f"{rule.id} {rule.version}" for rule in self.rule_set().rules)
+        return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:16]
 
     def matcher(self, provider: str) -> RuleMatcher:
         """The rules ready for a provider's records; one in each process."""

@@ -45,6 +45,9 @@ class Correlation:
     field: str | None = None
     percentile: int | None = None
     generate: bool = False
+    level: str = "medium"
+    tags: tuple[str, ...] = ()
+    description: str | None = None
 
     @property
     def rising(self) -> bool:
@@ -140,6 +143,9 @@ def correlation_of(rule: SigmaCorrelationRule, named: Mapping[str, SigmaRuleBase
         field=field,
         percentile=condition.percentile,
         generate=rule.generate,
+        level=str(rule.level).lower() if rule.level is not None else "medium",
+        tags=tuple(sorted(str(tag) for tag in rule.tags or ())),
+        description=rule.description,
     )
 
 

@@ -10,7 +10,7 @@ from support.memory import SYNC
 from support.records import NOW, OTHER, exploded, record
 
 from pipeline.repair import repair
-from schemas.datasets import EVENTS, RAW
+from schemas.datasets import DETECTIONS, EVENTS, RAW
 from schemas.errors import ConfigError
 from schemas.values import Partition
 from transforms.commit_raw import commit_raw
@@ -90,7 +90,17 @@ def test_a_start_looks_at_recent_days_only(store: LocalStore) -> None:
 
 def test_with_normalization_off_nothing_is_missing(store: LocalStore) -> None:
     written(store, complete=False)
-    assert repair(output(store), Settings(normalize=False)) == 0
+    assert repair(output(store), Settings(normalize=False, sessions=False, detections=False)) == 0
+    assert events_of(store) == {}
+
+
+def test_with_rules_over_raw_records_alone_their_hits_mark_completeness(store: LocalStore) -> None:
+    written(store, complete=False)
+    settings = Settings(normalize=False, sessions=False)
+    count = len([*(store.root / RAW.name).rglob("*.parquet")])
+    assert repair(output(store), settings) == count
+    assert repair(output(store), settings) == 0
+    assert len([*(store.root / DETECTIONS.name).rglob("*.parquet")]) == count
     assert events_of(store) == {}
 
 

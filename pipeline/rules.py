@@ -1,0 +1,76 @@
+"""`trailweave rule`: what rules there are, whether they can be used, and whether they do what their samples say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from pipeline.correlations import evaluate
+from transforms.rules.book import RuleBook
+from transforms.rules.samples import Outcome, Samples, beside, detect, outcomes, read_samples, records_of
+from transforms.rules.sigma import RuleSet, compile_rules
+
+# Samples are of the past: every window of theirs has ended.
+_LATER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the samples beside one file say; none: the file has no samples."""
+
+    path: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def wrong(self) -> tuple[Outcome, ...]:
+        """The samples that came otherwise than they should."""
+        return tuple(it for it in self.outcomes if not it.is_right)
+
+
+def listed(found: RuleSet) -> pa.Table:
+    """One row a rule or correlation."""
+    rows = [
+        {
+            "title": rule.title,
+            "kind": "sigma" if rule.alerts else "feeds a correlation",
+            "level": rule.level,
+            "tags": ", ".join(rule.tags),
+            "id": rule.id,
+            "file": rule.path,
+        }
+        for rule in found.rules
+    ]
+    rows += [
+        {
+            "title": it.title,
+            "kind": it.kind,
+            "level": it.level,
+            "tags": ", ".join(it.tags),
+            "id": it.rule_id,
+            "file": "",
+        }
+        for it in found.correlations
+    ]
+    names = ("title", "kind", "level", "tags", "id", "file")
+    return pa.Table.from_pylist(rows, pa.schema([pa.field(name, pa.string()) for name in names]))
+
+
+def tested(book: RuleBook) -> Iterator[Tested]:
+    """Each file of rules with what its samples say. Raises ConfigError for rules or samples that cannot be used."""
+    book.rule_set().checked()
+    for text in book.texts:
+        samples = read_samples(beside(text.path))
+        own = compile_rules([text])
+        yield Tested(text.path, tuple(_outcomes(own, samples)) if samples and own.rules else ())
+
+
+def _outcomes(found: RuleSet, samples: Samples) -> Iterator[Outcome]:
+    yield from outcomes(found.rules, samples)
+    for kind in ("raises", "quiet"):
+        for number, series in enumerate(getattr(samples, kind), 1):
+            hits = detect(found.rules, list(records_of(series)))
+            raised = any(len(evaluate(it, hits, _LATER)) for it in found.correlations)
+            yield Outcome(kind, number, raised)
