@@ -249,8 +249,8 @@ def _compiled(
         problems.append(document.problem(f"rule {rule.title!r}: {error}", error.field))
         return None
     except (SigmaError, ValueError, TypeError, AttributeError) as error:
-        asked = " | ".join(rule.detection.condition)
-        why = f"rule {rule.title!r}, condition {asked!r}: {_told(error)}"
+        joined = " | ".join(rule.detection.condition)
+        why = f"rule {rule.title!r}, condition {joined!r}: {_told(error)}"
         problems.append(document.problem(why, *_named(error), "condition:"))
         return None
     fields = tuple(dict.fromkeys([*fields_of(condition), *(str(it) for it in rule.fields or ())]))
