@@ -41,6 +41,9 @@ soak: $(VENV)/.test $(PRISM) ## Run the long fault and load tests
 bench: $(VENV)/.bench ## Measure speed and memory against the floor, DuckDB and chDB, as ratios within one run
 	$(BIN)/python -m bench
 
+coverage: $(VENV)/.check ## Write docs/coverage.md: what the shipped rules find in labelled attacks and on benign events
+	$(BIN)/python -m bench.coverage
+
 ##@ Tidy
 clean: ## Remove the environment, caches and the demo's output
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist \

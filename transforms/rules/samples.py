@@ -3,8 +3,8 @@
     {"hits": [{...}], "near_misses": [{...}], "raises": [{...}], "quiet": [{...}]}
 
 `hits` and `near_misses` are records for the file's detection rules; `raises` and `quiet` are series for its
-correlations: `record`, how many `times`, `every_s` seconds; `{n}` in a text counts them. A record holds only what
-matters; what every record has is filled in.
+correlations: `record`, how many `times`, `every_s` seconds; `{n}` in a text counts them. Series in a list come one
+after the other. A record holds only what matters; what every record has is filled in.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Samples(msgspec.Struct, forbid_unknown_fields=True):
 
     hits: list[dict[str, Any]] = []
     near_misses: list[dict[str, Any]] = []
-    raises: list[Series] = []
-    quiet: list[Series] = []
+    raises: list[Series | list[Series]] = []
+    quiet: list[Series | list[Series]] = []
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,14 @@ def read_samples(path: Path) -> Samples | None:
         raise ConfigError(f"samples in {path} cannot be read: {error}") from error
 
 
-def records_of(series: Series) -> Iterator[dict[str, Any]]:
-    """The records of a series, in order of their time."""
-    for number in range(series.times):
-        record = msgspec.json.decode(json.dumps(series.record).replace("{n}", str(number)))
-        yield whole(record, _FIRST + number * timedelta(seconds=series.every_s), f"sample-{number}")
+def records_of(series: Series | list[Series]) -> Iterator[dict[str, Any]]:
+    """The records of a series, or of several, in order of their time."""
+    time, total = _FIRST, 0
+    for part in [series] if isinstance(series, Series) else series:
+        for number in range(part.times):
+            record = msgspec.json.decode(json.dumps(part.record).replace("{n}", str(number)))
+            yield whole(record, time, f"sample-{total}")
+            time, total = time + timedelta(seconds=part.every_s), total + 1
 
 
 def whole(record: dict[str, Any], time: datetime = _FIRST, event_id: str = "sample") -> dict[str, Any]:
