@@ -108,6 +108,9 @@ def ingest(
     pollers: Annotated[
         int, typer.Option("--pollers", metavar="N", min=1, max=1024, help="On an engine: pollers a source.")
     ] = 1,
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", metavar="N", help="Serve /metrics and /healthz on this port.")
+    ] = None,
     stitch: Annotated[
         bool, typer.Option("--stitch", help="Record stories after each micro-batch, in a tenth of the time.")
     ] = False,
@@ -119,7 +122,12 @@ def ingest(
 
     beam_flags, names = _split(context, names or [])
     config = commands.load(
-        output=output, max_wait=max_wait, max_slice_bytes=max_slice_bytes, normalize=normalize, rules=rules
+        output=output,
+        max_wait=max_wait,
+        max_slice_bytes=max_slice_bytes,
+        normalize=normalize,
+        rules=rules,
+        metrics_port=metrics_port,
     )
     summary = commands.ingest(
         config,

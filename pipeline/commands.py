@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -27,6 +28,7 @@ from transforms.stores.settings import agree, read_settings
 from transforms.stores.sources import Source
 
 if TYPE_CHECKING:
+    from pipeline.stories import Recorder
     from pipeline.verify import Verification
 
 _SWEEP_S = 86_400.0
@@ -52,6 +54,7 @@ def ingest(
     """Ingest from the named sources, all of them, or the one that `queue_url` defines.
 
     With several `workers` each is a process with a loop of its own.
+    The configuration's `metrics_port` serves what the loops count, and whether they turn, while they run.
     With `stitch` the stories of the sessions that a micro-batch touched are recorded after it.
     """
     from pipeline.ingest import ingest_until_stopped
@@ -68,21 +71,35 @@ def ingest(
             raise ConfigError("--stitch is for this machine's own loop; run `trailweave stitch --every S` beside it")
         if workers > 1:
             raise ConfigError("--workers is for this machine's own loop; an engine has its own parallelism")
+        if config.metrics_port is not None:
+            raise ConfigError("--metrics-port is for this machine's own loop; an engine has metrics of its own")
         return ingest_on_engine(plan, config.max_wait, beam_flags, pollers)
     if pollers > 1:
         raise ConfigError("--pollers is for an engine (--runner); this machine's own loop has --workers")
     loop = ingest_until_stopped if workers == 1 else partial(ingest_in_processes, workers=workers)
     run = partial(loop, plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
-    if not stitch:
-        return run()
+    recorder = _recorder(plan) if stitch else None
+    hooks = [recorder.after_run] if recorder else []
+    with ExitStack() as stack:
+        if config.metrics_port is not None:
+            from pipeline.metrics import serving
+
+            served = serving([*sources.values()], config.metrics_address, config.metrics_port)
+            metrics, _ = stack.enter_context(served)
+            hooks.append(metrics.ran)
+            run = partial(run, on_turn=metrics.turned)
+        summary = run(on_run=lambda counts: [hook(counts) for hook in hooks])
+    if recorder:
+        recorder.finish()
+    return summary
+
+
+def _recorder(plan: Plan) -> Recorder:
     from pipeline.stories import Recorder
 
     if not plan.settings.sessions:
         raise ConfigError(f"--stitch needs sessions, and {plan.output.uri!r} is without")
-    recorder = Recorder(plan.output)
-    summary = run(on_run=recorder.after_run)
-    recorder.finish()
-    return summary
+    return Recorder(plan.output)
 
 
 def queue_sources(config: Config, names: Sequence[str], queue_url: str | None) -> dict[str, Source]:

@@ -82,6 +82,19 @@ class Breaker:
         return replace(limits, messages=1, wait_s=0.1) if self.sample_at <= now else None
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a loop says of itself each time it turns: sources whose circuit is open, runs that failed in a row.
+
+    `loop` is its process; `ended` is the last word about it.
+    """
+
+    loop: int
+    circuits_open: tuple[str, ...] = ()
+    failures: int = 0
+    ended: bool = False
+
+
 def ingest_until_stopped(
     plan: Plan,
     limits: Limits,
@@ -90,6 +103,7 @@ def ingest_until_stopped(
     beam_flags: Sequence[str] = (),
     quiet: bool = False,
     on_run: Callable[[Counter[str]], None] | None = None,
+    on_turn: Callable[[Turn], None] | None = None,
 ) -> Summary:
     """Run micro-batches until a signal, or until no message has come for `until_idle_s` seconds.
 
@@ -109,6 +123,8 @@ def ingest_until_stopped(
             breakers = {
                 name: it.tried(now, partial(reads_again, plan.sources[name])) for name, it in breakers.items()
             }
+            if on_turn:
+                on_turn(Turn(os.getpid(), tuple(name for name, it in breakers.items() if it.open), failures))
             due = {name: given for name, it in breakers.items() if (given := it.limits(limits, now))}
             if due:
                 try:

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from pipeline.graph import Plan
-from pipeline.ingest import ingest_until_stopped, stopping
+from pipeline.ingest import Turn, ingest_until_stopped, stopping
 from pipeline.logs import start_worker
 from pipeline.progress import Display
 from pipeline.summary import Summary
@@ -51,6 +51,7 @@ def ingest_in_processes(
     beam_flags: Sequence[str] = (),
     quiet: bool = False,
     on_run: Callable[[Counter[str]], None] | None = None,
+    on_turn: Callable[[Turn], None] | None = None,
 ) -> Summary:
     """Run `workers` loops until a signal, or until each has had no message for `until_idle_s` seconds.
 
@@ -81,7 +82,13 @@ def ingest_in_processes(
                     if on_run:
                         on_run(word)
                     continue
+                if isinstance(word, Turn):
+                    if on_turn:
+                        on_turn(word)
+                    continue
                 crew.remove(worker)
+                if on_turn:
+                    on_turn(Turn(worker.process.pid, ended=True))
                 worker.process.join()
                 worker.told.close()
                 if isinstance(word, _Ended):
@@ -110,10 +117,10 @@ def _start(plan: Plan, limits: Limits, until_idle_s: float | None, beam_flags: S
     return _Worker(process, ours)
 
 
-def _word(worker: _Worker) -> Counter[str] | _Ended | None:
-    """What a worker tells: the counts of a run, its last word, or nothing, because it died."""
+def _word(worker: _Worker) -> Counter[str] | Turn | _Ended | None:
+    """What a worker tells: the counts of a run, a turn of its loop, its last word, or nothing, because it died."""
     try:
-        word: Counter[str] | _Ended = worker.told.recv()
+        word: Counter[str] | Turn | _Ended = worker.told.recv()
     except (EOFError, OSError):
         return None
     return word
@@ -139,7 +146,13 @@ def _work(told: Any, plan: Plan, limits: Limits, until_idle_s: float | None, bea
     error: TrailweaveError | None = None
     try:
         ingest_until_stopped(
-            plan, limits, until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=True, on_run=told.send
+            plan,
+            limits,
+            until_idle_s=until_idle_s,
+            beam_flags=beam_flags,
+            quiet=True,
+            on_run=told.send,
+            on_turn=told.send,
         )
     except TrailweaveError as raised:
         error = raised

@@ -55,12 +55,12 @@ def _settle() -> None:
 
 
 def counted(result: Any) -> Counter[str]:
-    """The run's counters by name; those that are counted by source as `namespace/source`."""
+    """The run's counters by name; those that are counted by source or bucket as `namespace/name`."""
     found: Counter[str] = Counter()
     for metric in result.metrics().query()["counters"]:
         space, name = metric.key.metric.namespace, metric.key.metric.name
         if space == counters.NAMESPACE:
             found[name] += metric.committed or 0
-        elif space in (counters.READ, counters.DENIED):
+        elif space in (counters.READ, counters.DENIED, counters.SPREAD):
             found[f"{space}/{name}"] += metric.committed or 0
     return found

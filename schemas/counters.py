@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
+
+from schemas.values import ObjectPart
+
 NAMESPACE = "trailweave"
 
 # By source: what the circuit breaker of each decides by.
@@ -51,3 +56,45 @@ MEANING = {
     COMPRESSED_BYTES: "bytes read",
     DECOMPRESSED_BYTES: "bytes of text in them",
 }
+
+# Histograms over objects, each bucket a counter: the metric's name, what it measures, and its upper bounds.
+SPREAD = "trailweave.spread"
+HISTOGRAMS: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    "event_lag_seconds": (
+        "From the last event of an object to its commit.",
+        (60, 180, 300, 420, 600, 900, 1_200, 1_800, 3_600, 7_200, 21_600, 86_400, 604_800),
+    ),
+    "delivery_lag_seconds": (
+        "From the sending of an object's message to its commit.",
+        (1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3_600, 14_400, 86_400),
+    ),
+    "object_size_bytes": (
+        "Size of an object as stored.",
+        (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000),
+    ),
+    "object_records": ("Records of an object.", (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)),
+}
+# Beam counts in whole numbers: a sum is kept in thousandths.
+PARTS = 1_000
+
+
+def bucket(name: str, bound: str) -> str:
+    """The name that a run's counts have for a bucket of a histogram; `sum` for its sum."""
+    return f"{SPREAD}/{name}/{bound}"
+
+
+def observed(part: ObjectPart, now: datetime) -> dict[str, float]:
+    """What the histograms measure of an object that is done at `now`, by their names."""
+    found: dict[str, float] = {"object_size_bytes": part.compressed_bytes, "object_records": part.records}
+    if part.written and part.last_event_time:
+        found["event_lag_seconds"] = (now - part.last_event_time).total_seconds()
+    if part.message and part.message.sent:
+        found["delivery_lag_seconds"] = (now - part.message.sent).total_seconds()
+    return found
+
+
+def in_buckets(name: str, value: float) -> dict[str, int]:
+    """What one observation adds to the counters of a histogram, by bound."""
+    bounds = HISTOGRAMS[name][1]
+    bound = next((str(it) for it in bounds if value <= it), "+Inf")
+    return {bound: 1, "sum": round(value * PARTS)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -96,6 +97,16 @@ def write_ingest_log(ended: Sequence[ObjectPart], store: Store, run_id: str) -> 
         store.create(dated_path(INGEST_LOG, now), encode(ingest_log_rows(ended, run_id, now), LOG_LAYOUT))
 
 
+def spread(ended: Sequence[ObjectPart], now: datetime) -> Counter[str]:
+    """What the histograms count of the objects that are done: `name/bound`, and `name/sum`."""
+    counts: Counter[str] = Counter()
+    for part in ended:
+        if part.outcome == "done":
+            for name, value in counters.observed(part, now).items():
+                counts.update({f"{name}/{bound}": n for bound, n in counters.in_buckets(name, value).items()})
+    return counts
+
+
 @dataclass(eq=False)
 class WriteIngestLog(beam.PTransform[Any, Any]):
     """Slice in, the same slice out once the outcome of each object that it ends is durable."""
@@ -146,6 +157,8 @@ class _Write(beam.DoFn):
             self._outcomes[part.outcome].inc()
             if part.outcome == "done":
                 Metrics.counter(counters.READ, part.source).inc()
+        for name, count in spread(ended, datetime.now(UTC)).items():
+            Metrics.counter(counters.SPREAD, name).inc(count)
         for field, counter in self._counts.items():
             counter.inc(sum(getattr(part, field) for part in ended))
         yield filled

@@ -64,6 +64,21 @@ def _attributes(queue_url: str, access: Access) -> dict[str, str]:
         raise
 
 
+def depth(source: Source) -> dict[str, int]:
+    """About how many messages the queue holds: `visible`, `in_flight`, `delayed`. Raises `AwsFault`."""
+    names = {
+        "visible": "ApproximateNumberOfMessages",
+        "in_flight": "ApproximateNumberOfMessagesNotVisible",
+        "delayed": "ApproximateNumberOfMessagesDelayed",
+    }
+    queue_url = str(source.queue_url)
+    with calling("sqs:GetQueueAttributes", queue_name(queue_url), source.access):
+        found = client("sqs", source.access).get_queue_attributes(
+            QueueUrl=queue_url, AttributeNames=list(names.values())
+        )["Attributes"]
+    return {state: int(found[name]) for state, name in names.items() if name in found}
+
+
 def receive(source: Source, *, wait_s: int, visibility_s: int, maximum: int = 10) -> list[Delivery]:
     """Up to ten messages after one long poll of at most `wait_s` seconds, each hidden for `visibility_s`."""
     queue_url = str(source.queue_url)

@@ -1,0 +1,283 @@
+"""`ingest --metrics-port N`: what the loop counts, for Prometheus, and whether it turns, for a supervisor."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from pipeline.ingest import Turn
+from schemas import counters
+from schemas.errors import ConfigError
+from transforms.stores import queue
+from transforms.stores.aws import AwsFault
+from transforms.stores.parquet import SCHEMA_VERSION
+from transforms.stores.sources import Source
+
+# A run of a full micro-batch takes minutes at most; a pause of the circuit breaker five.
+STALLED_S = 1800.0
+_LOOK_AT_QUEUES_S = 30.0
+
+# Metric name (without `_total`): what it means, and the counter of each value of its one label.
+_COUNTERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
+    "messages_received": ("Messages taken from the queues.", "", {"": counters.MESSAGES_RECEIVED}),
+    "messages_deleted": ("Messages deleted, their objects durable.", "", {"": counters.MESSAGES_DELETED}),
+    "messages_expired": ("Messages dropped, their visibility at its end.", "", {"": counters.MESSAGES_EXPIRED}),
+    "receive_errors": ("Receives that failed and were tried again.", "", {"": counters.RECEIVE_ERRORS}),
+    "visibility_extensions": ("Extensions of messages in hand.", "", {"": counters.VISIBILITY_EXTENSIONS}),
+    "objects": (
+        "Objects by what became of them.",
+        "outcome",
+        {
+            "done": counters.OBJECTS_READ,
+            "settled": counters.OBJECTS_SETTLED,
+            "dead_letter": counters.OBJECTS_DEAD,
+            "deferred": counters.OBJECTS_DEFERRED,
+        },
+    ),
+    "object_bytes": (
+        "Bytes of objects.",
+        "form",
+        {"compressed": counters.COMPRESSED_BYTES, "decompressed": counters.DECOMPRESSED_BYTES},
+    ),
+    "records": ("Records found.", "", {"": counters.RECORDS}),
+    "events": (
+        "Events by what became of them.",
+        "outcome",
+        {
+            "new": counters.EVENTS_WRITTEN,
+            "repeat": counters.EVENTS_DUPLICATE,
+            "expired": counters.EVENTS_EXPIRED,
+        },
+    ),
+    "dead_letters": ("Dead letters.", "", {"": counters.DEAD_LETTERS}),
+    "commits": ("Raw files created.", "", {"": counters.COMMITS}),
+    "commit_conflicts": ("Commits whose number another writer took.", "", {"": counters.COMMIT_CONFLICTS}),
+    "commits_completed": ("Commits of another writer completed here.", "", {"": counters.COMMITS_COMPLETED}),
+}
+_BY_SOURCE = {"read": counters.READ, "denied": counters.DENIED}
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What `/healthz` says: whether every loop has turned lately, and what keeps it from receiving."""
+
+    loops: int
+    since_turn_s: float
+    circuits_open: tuple[str, ...]
+    failed_runs: int
+
+    @property
+    def status(self) -> str:
+        """`stalled` alone is what a restart helps against; the others heal by themselves, or by granting access."""
+        if self.since_turn_s > STALLED_S:
+            return "stalled"
+        if self.circuits_open:
+            return "circuit_open"
+        return "failing" if self.failed_runs else "ok"
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of the answer."""
+        return {
+            "status": self.status,
+            "loops": self.loops,
+            "seconds_since_turn": round(self.since_turn_s, 1),
+            "circuits_open": list(self.circuits_open),
+            "failed_runs_in_a_row": self.failed_runs,
+        }
+
+
+class Metrics(Collector):
+    """The counts and turns of all loops of this command, added up. Told by the loop, asked by other threads."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = [it for it in sources if it.queue_url]
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._turns: dict[int, tuple[float, Turn]] = {}
+        self._began = time.monotonic()
+        self._last: dict[str, float] = {}
+        self._depths: Mapping[tuple[str, str], int] = {}
+
+    def ran(self, counts: Counter[str]) -> None:
+        """A run has ended with these counts."""
+        with self._lock:
+            self._counts += counts
+            self._last["last_run"] = time.time()
+            if counts[counters.EVENTS_WRITTEN]:
+                self._last["last_new_events"] = time.time()
+
+    def turned(self, turn: Turn) -> None:
+        """A loop has turned, or has ended."""
+        with self._lock:
+            if turn.ended:
+                self._turns.pop(turn.loop, None)
+            else:
+                self._turns[turn.loop] = time.monotonic(), turn
+
+    def look_at_queues(self) -> None:
+        """Ask each queue how many messages it holds; one that may not be asked has no such metric."""
+        found = {}
+        for source in self._sources:
+            try:
+                for state, count in queue.depth(source).items():
+                    found[source.name, state] = count
+            except AwsFault:
+                continue
+        self._depths = found
+
+    def health(self) -> Health:
+        """As of now."""
+        with self._lock:
+            turns = list(self._turns.values())
+        now = time.monotonic()
+        return Health(
+            loops=len(turns),
+            since_turn_s=now - min((at for at, _ in turns), default=self._began),
+            circuits_open=tuple(sorted({name for _, turn in turns for name in turn.circuits_open})),
+            failed_runs=max((turn.failures for _, turn in turns), default=0),
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric family, for the registry."""
+        with self._lock:
+            counts, last = Counter(self._counts), dict(self._last)
+        yield from _counter_families(counts)
+        yield from _histogram_families(counts)
+        yield from _source_families(counts, [it.name for it in self._sources], self.health())
+        for name, text in (("last_run", "When a run ended last"), ("last_new_events", "When one wrote new events")):
+            if name in last:
+                yield GaugeMetricFamily(f"trailweave_{name}_timestamp_seconds", f"{text}, epoch.", last[name])
+        messages = GaugeMetricFamily(
+            "trailweave_queue_messages", "Messages in the queue.", labels=["source", "state"]
+        )
+        for labels, count in self._depths.items():
+            messages.add_metric(labels, count)
+        yield messages
+        build = GaugeMetricFamily("trailweave_build_info", "What runs here.", labels=["version", "schema"])
+        build.add_metric([version("trailweave"), str(SCHEMA_VERSION)], 1)
+        yield build
+
+
+def _counter_families(counts: Counter[str]) -> Iterator[Metric]:
+    for name, (text, label, values) in _COUNTERS.items():
+        family = CounterMetricFamily(f"trailweave_{name}", text, labels=[label] if label else [])
+        for value, counter in values.items():
+            family.add_metric([value] if label else [], counts[counter])
+        yield family
+
+
+def _histogram_families(counts: Counter[str]) -> Iterator[Metric]:
+    for name, (text, bounds) in counters.HISTOGRAMS.items():
+        told = 0
+        buckets = []
+        for bound in (*map(str, bounds), "+Inf"):
+            told += counts[counters.bucket(name, bound)]
+            buckets.append((bound, told))
+        total = counts[counters.bucket(name, "sum")] / counters.PARTS
+        family = HistogramMetricFamily(f"trailweave_{name}", text)
+        family.add_metric([], buckets, total)
+        yield family
+
+
+def _source_families(counts: Counter[str], sources: Sequence[str], health: Health) -> Iterator[Metric]:
+    objects = CounterMetricFamily(
+        "trailweave_source_objects", "Objects of a source that were read or denied.", labels=["source", "outcome"]
+    )
+    circuits = GaugeMetricFamily(
+        "trailweave_circuit_open", "1 while nothing is received since all is denied.", labels=["source"]
+    )
+    for source in sources:
+        for outcome, space in _BY_SOURCE.items():
+            objects.add_metric([source, outcome], counts[f"{space}/{source}"])
+        circuits.add_metric([source], source in health.circuits_open)
+    yield objects
+    yield circuits
+    yield GaugeMetricFamily("trailweave_loops", "Loops that run: processes of --workers.", health.loops)
+    yield GaugeMetricFamily("trailweave_failed_runs_in_a_row", "Runs that failed, the last ones.", health.failed_runs)
+    yield GaugeMetricFamily(
+        "trailweave_seconds_since_turn", "Since the slowest loop has turned last.", health.since_turn_s
+    )
+
+
+@contextmanager
+def serving(sources: Sequence[Source], address: str, port: int) -> Iterator[tuple[Metrics, int]]:
+    """Serve `/metrics` and `/healthz` for the time of the block: the metrics to tell, and the port.
+
+    Port 0 takes a free one. Nothing that is served names an account, a bucket, a key or a credential.
+    Raises `ConfigError` when the port cannot be had.
+    """
+    metrics = Metrics(sources)
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    ProcessCollector(registry=registry)
+
+    class Handler(_Handler):
+        pages = (metrics, registry)
+
+    try:
+        server = ThreadingHTTPServer((address, port), Handler)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"metrics cannot be served on {address}:{port}: {error}; choose another --metrics-port"
+        ) from error
+    server.daemon_threads = True
+    done = threading.Event()
+    threads = [
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True),
+        threading.Thread(target=_look_at_queues, args=(metrics, done), daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield metrics, server.server_address[1]
+    finally:
+        done.set()
+        server.shutdown()
+        server.server_close()
+
+
+def _look_at_queues(metrics: Metrics, done: threading.Event) -> None:
+    while not done.is_set():
+        metrics.look_at_queues()
+        done.wait(_LOOK_AT_QUEUES_S)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    pages: tuple[Metrics, CollectorRegistry]
+    server_version = "trailweave"
+    sys_version = ""
+    timeout = 30
+
+    def do_GET(self) -> None:
+        metrics, registry = self.pages
+        if self.path.partition("?")[0] == "/metrics":
+            self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
+        elif self.path == "/healthz":
+            health = metrics.health()
+            body = json.dumps(health.as_json()).encode() + b"\n"
+            self._answer(503 if health.status == "stalled" else 200, "application/json", body)
+        else:
+            self._answer(404, "text/plain", b"/metrics and /healthz are here\n")
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server names it
+        """A scrape every few seconds is no news."""
