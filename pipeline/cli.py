@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from datetime import date
@@ -67,12 +68,18 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and detailed logs.")] = False,
+    log_format: Annotated[
+        str | None,
+        typer.Option("--log-format", metavar="json|text", help="By default text on a terminal, else json."),
+    ] = None,
     _wanted: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the versions and stop.")
     ] = False,
 ) -> None:
-    from pipeline.logs import set_up
+    from pipeline.logs import FORMAT_VARIABLE, set_up
 
+    if log_format is not None:
+        os.environ[FORMAT_VARIABLE] = log_format
     set_up(debug=debug)
 
 
@@ -252,11 +259,17 @@ def verify(
 
 
 @app.command()
-def status(output: OutputOption = None, as_json: JsonOption = False) -> None:
+def status(
+    output: OutputOption = None,
+    watch: Annotated[
+        float | None, typer.Option("--watch", metavar="S", min=0.1, help="Again every S seconds, in place.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """What was received, written, duplicate and dead-lettered, per day and account; lag, last event, last error."""
     from pipeline import commands
 
-    commands.status(commands.load(output=output), as_json=as_json)
+    commands.status(commands.load(output=output), as_json=as_json, every_s=watch)
 
 
 @app.command()

@@ -257,16 +257,23 @@ def verify(
     )
 
 
-def status(config: Config, *, as_json: bool) -> None:
-    """Print the state of the output root."""
+def status(config: Config, *, as_json: bool, every_s: float | None = None) -> None:
+    """Print the state of the output root; with `every_s` again and again, until a signal comes."""
     from pipeline import status as page
+    from pipeline.ingest import stopping
     from pipeline.rows import console
+    from transforms.receive_messages import STOP
 
-    found = page.status(config.root())
+    output = config.root()
     if as_json:
-        print(page.as_json(found))
+        if every_s is not None:
+            raise ConfigError("--watch is for people; --json prints one object, ask for it again")
+        print(page.as_json(page.status(output)))
+    elif every_s is None:
+        page.render(page.status(output), console(sys.stdout))
     else:
-        page.render(found, console(sys.stdout))
+        with stopping():
+            page.watch(lambda: page.status(output), console(sys.stdout), lambda: not STOP.wait(every_s))
 
 
 def query(config: Config, sql: str | None, name: str | None, parameters: Sequence[str], form: str) -> None:

@@ -60,7 +60,11 @@ class Breaker:
         if not counts[f"{counters.DENIED}/{source}"]:
             sampled = self.sample_at <= now and counts[counters.MESSAGES_RECEIVED]
             return replace(self, sample_at=now + self.sample_s) if sampled else self
-        log.error("circuit_open: every object of source %r was denied; nothing is received until one is not", source)
+        log.error(
+            "circuit_open: every object of source %r was denied; nothing is received until one is not",
+            source,
+            extra={"source": source},
+        )
         sample_s = self.sample_s * 2 or _FIRST_SAMPLE_S
         return replace(self.later(now), sample_s=sample_s, sample_at=now + sample_s)
 
@@ -130,6 +134,7 @@ def ingest_until_stopped(
                 try:
                     counts = _run(plan, due, beam_flags)
                     failures = 0
+                    _tell(counts, plan, time.monotonic() - now)
                 except Exception as error:
                     failures = _failed(error, failures, ever=bool(total))
                     idle_since = time.monotonic()
@@ -167,7 +172,11 @@ def _run(plan: Plan, limits: Mapping[str, Limits], beam_flags: Sequence[str]) ->
         if len(messages) < 2:
             raise
         log.error(
-            "run_failed: %s: %s; its %d messages are done in halves", type(error).__name__, error, len(messages)
+            "run_failed: %s: %s; its %d messages are done in halves",
+            type(error).__name__,
+            error,
+            len(messages),
+            extra={"run_id": plan.run_id, "messages": len(messages), "error_type": type(error).__name__},
         )
         failed: list[Message] = []
         counts = Counter({counters.MESSAGES_RECEIVED: len(messages)})
@@ -189,12 +198,38 @@ def _run_or_halve(
         if len(messages) == 1:
             failed += messages
             keys = ", ".join(ref.key for ref in messages[0].objects)
-            log.exception("message_failed: %s of %s; it is left in the queue", type(error).__name__, keys)
+            log.exception(
+                "message_failed: %s of %s; it is left in the queue",
+                type(error).__name__,
+                keys,
+                extra={"run_id": plan.run_id, "source": messages[0].source, "error_type": type(error).__name__},
+            )
             if len(failed) > _FAILURES_BEFORE_EXIT:
                 raise
             return Counter()
         halves = _halves(messages)
         return sum((_run_or_halve(plan, half, beam_flags, failed) for half in halves), Counter())
+
+
+def _tell(counts: Counter[str], plan: Plan, seconds: float) -> None:
+    """A line in the log for a run that did something."""
+    messages = counts[counters.MESSAGES_RECEIVED]
+    if messages:
+        log.info(
+            "run_done: %d messages, %d deleted, %d events written, %d dead letters, in %.1f s",
+            messages,
+            counts[counters.MESSAGES_DELETED],
+            counts[counters.EVENTS_WRITTEN],
+            counts[counters.DEAD_LETTERS],
+            seconds,
+            extra={
+                "run_id": plan.run_id,
+                "messages": messages,
+                "events": counts[counters.EVENTS_WRITTEN],
+                "bytes": counts[counters.DECOMPRESSED_BYTES],
+                "duration_s": round(seconds, 3),
+            },
+        )
 
 
 def _halves(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
@@ -210,7 +245,11 @@ def _failed(error: Exception, failures: int, *, ever: bool) -> int:
         raise error
     pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**failures)
     log.error(
-        "run_failed: %s: %s; nothing was acknowledged, next try in %.0f s", type(error).__name__, error, pause_s
+        "run_failed: %s: %s; nothing was acknowledged, next try in %.0f s",
+        type(error).__name__,
+        error,
+        pause_s,
+        extra={"error_type": type(error).__name__},
     )
     STOP.wait(pause_s)
     return failures

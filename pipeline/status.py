@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 import duckdb
 import msgspec
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from pipeline import query, sql
 from pipeline.rows import UNKNOWN_WIDTH, shown
 from pipeline.sql.tree import open_tree
+from schemas.errors import TrailweaveError
 from transforms.stores.files import LocalStore, Output, Store
 from transforms.stores.settings import Settings, read_settings
 
@@ -200,17 +202,46 @@ def as_json(status: Status) -> str:
 
 def render(status: Status, console: Console, now: datetime | None = None) -> None:
     """The page that an operator reads: what came, what became of it, how late, and what is wrong."""
-    now = now or datetime.now(UTC)
-    console.print(_summary(status, now))
+    console.print(_page(status, console.width, now or datetime.now(UTC)))
+
+
+def watch(look: Callable[[], Status], console: Console, pause: Callable[[], bool]) -> None:
+    """Look, show, and again after each `pause`, until one says that it is enough.
+
+    On a terminal the page stands and changes in place, and the last one stays; elsewhere each is printed. A look that
+    fails is shown instead; the first one raises.
+    """
+    page: RenderableType = _page(look(), console.width, datetime.now(UTC))
+    if not console.is_terminal:
+        console.print(page)
+        while pause():
+            console.print(Text(), _looked(look, console.width), sep="\n")
+        return
+    with Live(page, console=console, screen=True, auto_refresh=False) as live:
+        while pause():
+            page = _looked(look, console.width)
+            live.update(page, refresh=True)
+    console.print(page)
+
+
+def _looked(look: Callable[[], Status], width: int) -> RenderableType:
+    try:
+        return _page(look(), width, datetime.now(UTC))
+    except TrailweaveError as error:
+        return Text(f"{error.code}: {shown(str(error))}", style="red")
+
+
+def _page(status: Status, width: int, now: datetime) -> Group:
+    parts: list[RenderableType] = [_summary(status, now)]
     for title, table in (
         ("Dead letters that still stand", _dead_letters(status)),
-        ("Accounts and days, by object key; rows by event", _days(status, console.width)),
+        ("Accounts and days, by object key; rows by event", _days(status, width)),
     ):
         if table.row_count:
-            console.print(Text(f"\n{title}", style="bold"))
-            console.print(table)
+            parts += [Text(f"\n{title}", style="bold"), table]
     if len(status.partitions) > _SHOWN:
-        console.print(Text(f"The last {_SHOWN} of {len(status.partitions):,}; --json has them all.", style="dim"))
+        parts.append(Text(f"The last {_SHOWN} of {len(status.partitions):,}; --json has them all.", style="dim"))
+    return Group(*parts)
 
 
 def _summary(status: Status, now: datetime) -> Table:

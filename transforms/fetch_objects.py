@@ -134,7 +134,7 @@ class Hand:
                 extended = queue.extend([*soon.values()], source.access, visibility_s) if soon else {}
             except AwsFault as fault:
                 # What could not be extended is still ours until its deadline.
-                log.error("extension_failed: %s", fault)
+                log.error("extension_failed: %s", fault, extra={"source": source.name, "error_code": fault.code})
                 continue
             self.extensions += len(extended)
             for number, receipt in soon.items():
@@ -284,7 +284,17 @@ def _fail(packer: Packer, part: ObjectPart, fault: AwsFault, hand: Hand, message
         return False
     if fault.kind != "transient":
         _refused[part.source] = part.ref
-    log.error("object_deferred: %s", fault)
+    log.error(
+        "object_deferred: %s",
+        fault,
+        extra={
+            "source": part.source,
+            "bucket": part.ref.bucket,
+            "key": part.ref.key,
+            "error_type": fault.kind,
+            "error_code": fault.code,
+        },
+    )
     packer.take(replace(part, outcome="deferred", reason=f"{fault.kind}: {fault}"))
     return True
 

@@ -122,7 +122,7 @@ def receive_from_all(sources: Sequence[tuple[Source, Limits]]) -> list[Received]
         received = [*pool.map(lambda it: receive_messages(*it), sources)]
     faults = [each.fault for each in received if each.fault]
     for fault in faults:
-        log.error("receive_failed: %s", fault)
+        log.error("receive_failed: %s", fault, extra={"error_type": fault.kind, "error_code": fault.code})
     if faults and not any(each.deliveries for each in received):
         raise AccessError("; ".join(map(str, faults)))
     return received

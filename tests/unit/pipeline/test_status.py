@@ -2,16 +2,28 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from trees import ACCOUNT, DAY, OTHER, Tree, at
 
 from pipeline import status as module
-from pipeline.status import DeadLetterGroup, LastError, Objects, PartitionStatus, Records, as_json, render, status
+from pipeline.status import (
+    DeadLetterGroup,
+    LastError,
+    Objects,
+    PartitionStatus,
+    Records,
+    as_json,
+    render,
+    status,
+    watch,
+)
 from schemas.datasets import EVENTS, RAW
-from schemas.errors import ConfigError
+from schemas.errors import AccessError, ConfigError
 from transforms.stores.files import Output
 
 
@@ -205,3 +217,47 @@ def test_the_page_shows_the_last_days_of_many(tree: Tree) -> None:
     assert "2026-01-30" in text
     assert "2026-01-02" not in text
     assert "The last 15 of 30" in text
+
+
+def test_watching_prints_a_page_for_each_look_where_there_is_no_terminal(tree: Tree) -> None:
+    story(tree)
+    stream = io.StringIO()
+    looks = iter([True, True, False])
+
+    watch(lambda: of(tree), Console(file=stream, width=80), lambda: next(looks))
+
+    assert stream.getvalue().count("Last ingest") == 3
+
+
+def test_watching_on_a_terminal_changes_one_page_in_place_and_leaves_the_last(tree: Tree) -> None:
+    story(tree)
+    stream = io.StringIO()
+    looks = iter([True, False])
+
+    watch(
+        lambda: of(tree),
+        Console(file=stream, width=80, height=50, force_terminal=True),
+        lambda: next(looks),
+    )
+
+    enter, leave = "\x1b[?1049h", "\x1b[?1049l"
+    assert stream.getvalue().count(enter) == stream.getvalue().count(leave) == 1
+    assert stream.getvalue().split(leave)[1].count("Last ingest") == 1
+
+
+def test_a_look_that_fails_is_shown_and_the_next_one_may_succeed(tree: Tree) -> None:
+    story(tree)
+    stream = io.StringIO()
+    pauses = iter([True, True, False])
+    found: Iterator[Any] = iter([of(tree), AccessError("s3:ListBucket was refused"), None])
+
+    def look() -> module.Status:
+        it = next(found)
+        if isinstance(it, Exception):
+            raise it
+        return it or of(tree)
+
+    watch(look, Console(file=stream, width=80), lambda: next(pauses))
+
+    assert "TW-ACCESS: s3:ListBucket was refused" in stream.getvalue()
+    assert stream.getvalue().count("Last ingest") == 2
