@@ -1,4 +1,4 @@
-"""MatchRules: which rules hold for which events, as one raw file and the rules of now tell it."""
+"""MatchRules: which rules and indicators hold for which events, as one raw file and the rules of now tell it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ import apache_beam as beam
 
 from schemas.values import Slice
 from transforms.rules.book import RuleBook
+from transforms.rules.commits import united
 
 
 def match_rules(derived: Slice, book: RuleBook) -> Slice:
     """The slice with `detections`, a table of rule hits for each of its commits, perhaps without rows.
 
-    Without events (raw records only) rules see the records alone.
+    Without events (raw records only) rules see the records alone, and indicators nothing.
     """
     if derived.records is None or derived.provider is None or not derived.commits:
         return derived
     matcher = book.matcher(derived.provider)
-    return replace(derived, detections=matcher.detections(derived.records, derived.events, derived.commits))
+    detections = matcher.detections(derived.records, derived.events, derived.commits)
+    if book.indicators is not None and derived.events is not None:
+        shown = book.indicators.detections(derived.records, derived.events, derived.commits)
+        detections = united(detections, shown)
+    return replace(derived, detections=detections)
 
 
 @dataclass(eq=False)

@@ -1,4 +1,7 @@
-"""The rules of a run: they travel in the graph as text, and are compiled once in each process."""
+"""The rules of a run: they travel in the graph as text, and are compiled once in each process.
+
+Indicators travel by the names of their files alone: a million of them do not belong into a graph.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from transforms.indicators.book import IndicatorBook
 from transforms.providers import PROVIDERS_BY_NAME
 from transforms.rules.matching import RuleMatcher
 from transforms.rules.sigma import RuleSet, RuleText, compile_rules, read_rules
@@ -17,14 +21,18 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 @dataclass(frozen=True)
 class RuleBook:
-    """The YAML files of a run's rules."""
+    """The YAML files of a run's rules, and its lists of indicators."""
 
     texts: tuple[RuleText, ...] = ()
+    indicators: IndicatorBook | None = None
 
     @classmethod
-    def of(cls, places: Sequence[Path | str] = (), *, shipped: bool = True) -> RuleBook:
+    def of(
+        cls, places: Sequence[Path | str] = (), *, shipped: bool = True, indicators: Sequence[Path | str] = ()
+    ) -> RuleBook:
         """The rules at some places, with those that come with trailweave. Raises ConfigError for a wrong one."""
-        book = cls(read_rules([*([SHIPPED] if shipped else []), *places]))
+        lists = IndicatorBook.of(indicators) if indicators else None
+        book = cls(read_rules([*([SHIPPED] if shipped else []), *places]), lists)
         book.rule_set().checked()
         return book
 
@@ -36,6 +44,7 @@ class RuleBook:
     def digest(self) -> str:
         """16 hexadecimal digits that change with what the rules ask for."""
         versions = sorted(f"{rule.id} {rule.version}" for rule in self.rule_set().rules)
+        versions += [self.indicators.digest] if self.indicators else []
         return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:16]
 
     def matcher(self, provider: str) -> RuleMatcher:

@@ -17,18 +17,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.datasets import DETECTIONS
 from schemas.values import Commit
 from transforms.providers import Provider
+from transforms.rules.commits import by_commit, no_detections
 from transforms.rules.conditions import Absent, All, Any_, Exists, Node, Not, SameAs, Test, all_of, any_of, negated
 from transforms.rules.fields import MISSING, Entry, Rows, Table, cost, entry_of
 from transforms.rules.matchers import AnyOf, Matcher, OneOf
 from transforms.rules.sigma import Rule
-from transforms.stores.parquet import conform
 
 MOST_EVIDENCE, LONGEST_EVIDENCE = 32, 256
 _MOST_KEYS = 100_000
-_ORDER: Any = [("event_time", "ascending"), ("event_id", "ascending"), ("rule_id", "ascending")]
 
 Mask = NDArray[np.bool_]
 _key = msgspec.json.Decoder(list[Any]).decode
@@ -87,21 +85,9 @@ class RuleMatcher:
         table = Table(records, events, self._fields)
         hits = self._hits(table) if self._rules and len(records) else []
         if not hits:
-            return tuple(DETECTIONS.arrow.empty_table() for _ in commits)
+            return no_detections(commits)
         rows = pa.concat_tables([_described(hit, records, events, table) for hit in hits])
-        places = np.concatenate([hit.rows for hit in hits])
-        tables = []
-        for commit in commits:
-            own = np.flatnonzero((places >= commit.start) & (places < commit.start + commit.length))
-            part = rows.take(own).append_column("commit_number", pa.array(np.full(len(own), commit.number, np.int32)))
-            part = part.set_column(
-                part.column_names.index("recipient_account_id"),
-                "recipient_account_id",
-                pa.repeat(commit.partition.account, len(own)),
-            )
-            columns: dict[str, Any] = {it: part[it] for it in part.column_names}
-            tables.append(conform(columns, DETECTIONS).sort_by(_ORDER))
-        return tuple(tables)
+        return by_commit(rows, np.concatenate([hit.rows for hit in hits]), commits)
 
     def _cheapest_first(self, node: Node) -> Node:
         match node:
@@ -287,7 +273,6 @@ def _described(hits: Hits, records: pa.Table, events: pa.Table | None, table: Ta
             "alerts": pa.array(np.full(count, rule.alerts)),
             "event_id": records["event_id"].take(places),
             "event_time": records["event_time"].take(places),
-            "recipient_account_id": pa.repeat("", count),
             "session_id": _flat(events["session_id"].take(places)) if events else nothing(count, pa.string()),
             "group_fields": texts(groups),
             "group_values": texts(values),

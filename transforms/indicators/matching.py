@@ -1,0 +1,209 @@
+"""Events against a million indicators: each distinct value of a column is looked up once, by binary search."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from transforms.indicators.lists import Lists
+from transforms.indicators.values import Kind, packed, packed_network
+
+Places = NDArray[np.int64]
+
+COLUMNS: dict[Kind, tuple[str, ...]] = {
+    Kind.ADDRESS: ("caller_ip",),
+    Kind.DOMAIN: ("tls_client_host", "caller_ip_orig", "federated_provider"),
+    Kind.USER_AGENT: ("user_agent",),
+    Kind.ACCESS_KEY: ("access_key_id", "issued_access_key_id"),
+    Kind.ACCOUNT: (
+        "caller_project",
+        "issued_account_id",
+        "vpc_endpoint_account_id",
+        "invoked_by_delegate_account_id",
+    ),
+}
+"""The columns of `cloud_audit_logs` in which indicators of a kind are looked for; networks in those of addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sightings:
+    """Rows of events and places in the table of indicators, pair by pair, and the column that shows each."""
+
+    rows: Places
+    indicators: Places
+    column: str
+
+
+class IndicatorMatcher:
+    """Indicators, ready for any events. Not bound to a slice; holds some 30 bytes an indicator beside the table."""
+
+    def __init__(self, lists: Lists) -> None:
+        self.lists = lists
+        kinds = np.asarray(lists.table["kind"].to_pylist())
+        self._values: Any = lists.table["value"].combine_chunks()
+        self._ends = _micros(lists.table["valid_until"], never=np.iinfo(np.int64).max)
+        own = {kind: np.flatnonzero(kinds == kind.value) for kind in Kind}
+        networks = _Networks(self._values, np.concatenate([own[Kind.ADDRESS], own[Kind.NETWORK]]))
+        agents = _UserAgents(self._values, own[Kind.USER_AGENT])
+        self._lookups: list[tuple[Kind, Callable[[str], Iterable[int]] | _Networks]] = [
+            (Kind.ADDRESS, networks),
+            (Kind.DOMAIN, _Domains(self._values, own[Kind.DOMAIN]).find),
+            (Kind.USER_AGENT, agents.find),
+            (Kind.ACCESS_KEY, _Texts(self._values, own[Kind.ACCESS_KEY]).find),
+            (Kind.ACCOUNT, _Texts(self._values, own[Kind.ACCOUNT]).find),
+        ]
+        self._present = {kind for kind in Kind if len(own[kind])}
+        if Kind.NETWORK in self._present:
+            self._present.add(Kind.ADDRESS)
+
+    def sightings(self, events: pa.Table) -> Iterator[Sightings]:
+        """What rows of `cloud_audit_logs` show, column by column; what had ended by the event's time is left out."""
+        times: Places | None = None
+        for kind, lookup in self._lookups:
+            for column in COLUMNS[kind] if kind in self._present else ():
+                codes, distinct = _encoded(events[column])
+                pairs = lookup.pairs(distinct) if isinstance(lookup, _Networks) else _pairs(lookup, distinct)
+                rows, indicators = _spread(codes, *pairs)
+                if not len(rows):
+                    continue
+                times = _micros(events["event_time"], never=0) if times is None else times
+                valid = times[rows] < self._ends[indicators]
+                if valid.any():
+                    yield Sightings(rows[valid], indicators[valid], column)
+
+
+class _Texts:
+    """Texts by their 8-byte digest, sorted; a digest that fits is checked against the text itself."""
+
+    def __init__(self, values: Any, places: Places) -> None:
+        digests = np.fromiter(
+            (_digest(it) for it in values.take(pa.array(places)).to_pylist()), np.uint64, len(places)
+        )
+        order = np.argsort(digests, kind="stable")
+        self._values, self._digests, self._places = values, digests[order], places[order]
+
+    def find(self, text: str) -> Iterator[int]:
+        digest = _digest(text)
+        place = int(np.searchsorted(self._digests, digest))
+        while place < len(self._digests) and self._digests[place] == digest:
+            indicator = int(self._places[place])
+            if self._values[indicator].as_py() == text:
+                yield indicator
+            place += 1
+
+
+class _Domains:
+    """Domains, and everything below them."""
+
+    def __init__(self, values: Any, places: Places) -> None:
+        self._texts = _Texts(values, places)
+
+    def find(self, text: str) -> Iterator[int]:
+        # A provider may be given as a URL or an ARN, a host with its port.
+        for name in _HOST.findall(text.lower()):
+            labels = name.split(".")
+            for first in range(len(labels) - 1):
+                yield from self._texts.find(".".join(labels[first:]))
+
+
+_HOST = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]+")
+
+
+class _UserAgents:
+    """User agents, whatever their case; `*` stands for anything."""
+
+    def __init__(self, values: Any, places: Places) -> None:
+        texts = values.take(pa.array(places)).to_pylist()
+        self._whole: dict[str, list[int]] = {}
+        self._patterns: list[tuple[re.Pattern[str], int]] = []
+        for text, place in zip(texts, places.tolist(), strict=True):
+            if "*" in text:
+                pattern = ".*".join(map(re.escape, text.split("*")))
+                self._patterns.append((re.compile(pattern, re.IGNORECASE | re.DOTALL), place))
+            else:
+                self._whole.setdefault(text.casefold(), []).append(place)
+
+    def find(self, text: str) -> Iterator[int]:
+        yield from self._whole.get(text.casefold(), ())
+        yield from (place for pattern, place in self._patterns if pattern.fullmatch(text))
+
+
+class _Networks:
+    """Addresses and networks: for each length of prefix the sorted first addresses."""
+
+    def __init__(self, values: Any, places: Places) -> None:
+        by_length: dict[int, tuple[list[bytes], list[int]]] = {}
+        for text, place in zip(values.take(pa.array(places)).to_pylist(), places.tolist(), strict=True):
+            found = packed_network(text)
+            if found is None:
+                raise ValueError(f"{text!r} is no address or network")
+            firsts, own = by_length.setdefault(found[1], ([], []))
+            firsts.append(found[0])
+            own.append(place)
+        self._by_length = []
+        for length, (firsts, own) in sorted(by_length.items()):
+            keys = np.frombuffer(b"".join(firsts), "S16")
+            order = np.argsort(keys, kind="stable")
+            self._by_length.append((_mask(length), keys[order], np.asarray(own, np.int64)[order]))
+
+    def pairs(self, distinct: Sequence[str | None]) -> tuple[Places, Places]:
+        """Places among the distinct addresses, and of the indicators that hold them."""
+        known = [(code, address) for code, text in enumerate(distinct) if text and (address := packed(text))]
+        if not known:
+            return _NONE, _NONE
+        codes = np.asarray([code for code, _ in known], np.int64)
+        octets = np.frombuffer(b"".join(address for _, address in known), np.uint8).reshape(-1, 16)
+        found_codes, found = [_NONE], [_NONE]
+        for mask, keys, places in self._by_length:
+            firsts = np.ascontiguousarray(octets & mask).view("S16").reshape(-1)
+            spots = np.minimum(np.searchsorted(keys, firsts), len(keys) - 1)
+            held = keys[spots] == firsts
+            found_codes.append(codes[held])
+            found.append(places[spots[held]])
+        return np.concatenate(found_codes), np.concatenate(found)
+
+
+_NONE: Places = np.empty(0, np.int64)
+
+
+def _mask(bits: int) -> NDArray[np.uint8]:
+    return np.frombuffer((((1 << bits) - 1) << (128 - bits)).to_bytes(16), np.uint8)
+
+
+def _digest(text: str) -> np.uint64:
+    return np.uint64(int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()))
+
+
+def _pairs(find: Callable[[str], Iterable[int]], distinct: Sequence[str | None]) -> tuple[Places, Places]:
+    found = sorted({(code, place) for code, text in enumerate(distinct) if text for place in find(text)})
+    pairs = np.asarray(found, np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _spread(codes: Places, found_codes: Places, found: Places) -> tuple[Places, Places]:
+    """From pairs of distinct value and indicator to pairs of row and indicator."""
+    if not len(found_codes):
+        return _NONE, _NONE
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], found_codes)
+    counts = np.searchsorted(codes[order], found_codes, side="right") - starts
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return order[np.repeat(starts, counts) + within], np.repeat(found, counts)
+
+
+def _encoded(column: Any) -> tuple[Places, list[str | None]]:
+    one: Any = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    one = one if pa.types.is_dictionary(one.type) else one.dictionary_encode()
+    return one.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), one.dictionary.to_pylist()
+
+
+def _micros(column: Any, never: int) -> Places:
+    times: Any = column.cast(pa.int64()).fill_null(never)
+    return np.asarray(times.to_numpy(), np.int64)
