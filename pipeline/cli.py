@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -36,6 +37,10 @@ SliceOption = Annotated[
 RulesOption = Annotated[
     list[Path] | None,
     typer.Option("--rules", metavar="DIR", help="Sigma rules beside those that come with it; may be repeated."),
+]
+IndicatorsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--indicators", metavar="FILE", help="Indicators: CSV, STIX, MISP, or a folder; may be repeated."),
 ]
 NormalizeOption = Annotated[
     bool | None, typer.Option("--normalize/--no-normalize", help="Keep raw records only with --no-normalize.")
@@ -111,6 +116,7 @@ def ingest(
     max_slice_bytes: SliceOption = None,
     normalize: NormalizeOption = None,
     rules: RulesOption = None,
+    indicators: IndicatorsOption = None,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Processes.")] = 1,
     pollers: Annotated[
         int, typer.Option("--pollers", metavar="N", min=1, max=1024, help="On an engine: pollers a source.")
@@ -135,6 +141,7 @@ def ingest(
         normalize=normalize,
         rules=rules,
         metrics_port=metrics_port,
+        indicators=indicators,
     )
     summary = commands.ingest(
         config,
@@ -169,6 +176,7 @@ def replay(
     max_slice_bytes: SliceOption = None,
     normalize: NormalizeOption = None,
     rules: RulesOption = None,
+    indicators: IndicatorsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -179,7 +187,9 @@ def replay(
     beam_flags, stray = _split(context, [])
     if stray:
         raise ConfigError(f"unexpected argument {stray[0]!r}; name what to read with --source")
-    config = commands.load(output=output, max_slice_bytes=max_slice_bytes, normalize=normalize, rules=rules)
+    config = commands.load(
+        output=output, max_slice_bytes=max_slice_bytes, normalize=normalize, rules=rules, indicators=indicators
+    )
     selection = Selection(frozenset(account or ()), frozenset(region or ()), _day(first_day), _day(last_day))
     summary = commands.replay(
         config,
@@ -197,11 +207,16 @@ def replay(
 
 
 @app.command()
-def repair(output: OutputOption = None, rules: RulesOption = None, as_json: JsonOption = False) -> None:
+def repair(
+    output: OutputOption = None,
+    rules: RulesOption = None,
+    indicators: IndicatorsOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Complete what killed writers left underived, over all days, and sweep up their temporary files."""
     from pipeline import commands
 
-    repaired, swept = commands.repair(commands.load(output=output, rules=rules))
+    repaired, swept = commands.repair(commands.load(output=output, rules=rules, indicators=indicators))
     _print(
         {"repaired": repaired, "swept": swept},
         f"{repaired:,} commits completed, {swept:,} temporary files removed",
@@ -364,6 +379,7 @@ def hunt(
         list[Path] | None,
         typer.Option("--rules", metavar="DIR", help="Sigma rules to hunt with; without it those that come with it."),
     ] = None,
+    indicators: IndicatorsOption = None,
     account: Annotated[list[str] | None, typer.Option("--account", metavar="ID", help="Only these accounts.")] = None,
     first_day: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day of the events.")] = None,
     last_day: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day of the events.")] = None,
@@ -371,7 +387,10 @@ def hunt(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Rules over what is ingested already: the hits that ingestion would have raised. Beam's flags pass through."""
+    """Rules over what is ingested already: the hits that ingestion would have raised. Beam's flags pass through.
+
+    With --indicators and without --rules, these alone are looked for.
+    """
     from pipeline import commands
     from transforms.list_objects import Selection
 
@@ -380,7 +399,14 @@ def hunt(
         raise ConfigError(f"unexpected argument {stray[0]!r}; name the rules with --rules DIR")
     selection = Selection(frozenset(account or ()), first_day=_day(first_day), last_day=_day(last_day))
     form = "json" if as_json else form
-    commands.hunt(commands.load(output=output), rules or [], selection, beam_flags=beam_flags, form=form, quiet=quiet)
+    commands.hunt(
+        commands.load(output=output),
+        commands.rule_book(rules or [], indicators or []),
+        selection,
+        beam_flags=beam_flags,
+        form=form,
+        quiet=quiet,
+    )
 
 
 rule = typer.Typer(help="Detection rules: those that come with trailweave, or your own.", no_args_is_help=True)
@@ -441,6 +467,26 @@ def rule_test(places: PlacesArgument = None, as_json: JsonOption = False) -> Non
     _print(told, "\n".join(lines), as_json=as_json)
     if wrong:
         raise typer.Exit(1)
+
+
+@app.command("indicators")
+def check_indicators(
+    places: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Lists: CSV, STIX, MISP, or folders.")],
+    as_json: JsonOption = False,
+) -> None:
+    """What lists of indicators hold: how many of each kind, and what cannot be looked for and why."""
+    from pipeline import commands
+
+    tallies = commands.read_indicators(places)
+    lines = []
+    for tally in tallies:
+        taken = ", ".join(f"{count:,} {kind}" for kind, count in sorted(tally.taken.items()))
+        lines.append(f"{tally.path}: {taken}")
+        lines += [
+            f"  not looked for: {count:,}, {reason}, such as {tally.firsts[reason]!r}"
+            for reason, count in sorted(tally.refused.items())
+        ]
+    _print({"lists": [asdict(it) for it in tallies]}, "\n".join(lines), as_json=as_json)
 
 
 def _split(context: typer.Context, names: list[str]) -> tuple[list[str], list[str]]:

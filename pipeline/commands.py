@@ -20,6 +20,7 @@ from pipeline.rules import Tested
 from pipeline.summary import Summary
 from schemas.errors import ConfigError
 from schemas.values import Message
+from transforms.indicators.lists import Tally, list_files, read_lists
 from transforms.list_objects import Selection, list_objects
 from transforms.rules.book import SHIPPED, RuleBook
 from transforms.rules.sigma import RuleSet, read_rules
@@ -366,14 +367,14 @@ def show_story(config: Config, asked: Mapping[str, str | None], *, as_json: bool
 
 def hunt(
     config: Config,
-    places: Sequence[Path],
+    book: RuleBook,
     selection: Selection,
     *,
     beam_flags: Sequence[str],
     form: str,
     quiet: bool,
 ) -> None:
-    """Hunt with the rules at some places and print the hits by rule."""
+    """Hunt with some rules and print the hits by rule."""
     from pipeline import query as asking
     from pipeline import sql
     from pipeline.hunt import hunt as search
@@ -381,7 +382,6 @@ def hunt(
     from pipeline.sql.tree import open_tree
 
     output = config.root()
-    book = rule_book(places)
     open_tree(output)
     prove(open_store(output))
     counts = search(output, book, selection, beam_flags=beam_flags, quiet=quiet)
@@ -396,9 +396,14 @@ def hunt(
     print(f"{counts['records']:,} records looked through, {counts['rule_hits']:,} hits", file=sys.stderr)
 
 
-def rule_book(places: Sequence[Path]) -> RuleBook:
-    """The rules at some places, or those that come with trailweave."""
-    return RuleBook.of(places, shipped=not places)
+def rule_book(places: Sequence[Path], indicators: Sequence[Path] = ()) -> RuleBook:
+    """The rules and lists of indicators at some places, or the rules that come with trailweave."""
+    return RuleBook.of(places, shipped=not (places or indicators), indicators=indicators)
+
+
+def read_indicators(places: Sequence[Path]) -> tuple[Tally, ...]:
+    """What became of each list at some places."""
+    return read_lists(list_files(places)).tallies
 
 
 def rule_set(places: Sequence[Path]) -> RuleSet:

@@ -94,6 +94,7 @@ class Config(BaseSettings):
     sessions: bool = True
     detections: bool | None = None
     rules: tuple[Path, ...] = ()
+    indicators: tuple[Path, ...] = ()
     source: tuple[SourceConfig, ...] = ()
     max_wait: _Positive = 30.0
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
@@ -140,8 +141,11 @@ class Config(BaseSettings):
         )
 
     def rule_book(self) -> RuleBook:
-        """The rules of the run: those that come with trailweave and those of `rules`."""
-        return RuleBook.of(self.rules) if self.settings().detections else RuleBook()
+        """The rules of the run: those that come with trailweave, those of `rules`, and the lists of `indicators`."""
+        settings = self.settings()
+        if self.indicators and not (settings.normalize and settings.detections):
+            raise ConfigError("indicators are looked for in normalized events: leave out --indicators, or normalize")
+        return RuleBook.of(self.rules, indicators=self.indicators) if settings.detections else RuleBook()
 
     def limits(self) -> Limits:
         """The size of a micro-batch."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +100,7 @@ def read_lists(files: Sequence[Path]) -> Lists:
     tallies = []
     origins: dict[Origin, int] = {}
     for path in files:
-        tally = Tally(str(path), Counter(), Counter(), {})
+        tally = Tally(str(path), {}, {}, {})
         try:
             batches += _batches(_entries(path), path.name.split(".")[0], origins, tally)
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -50,14 +50,12 @@ class IndicatorMatcher:
         self._values: Any = lists.table["value"].combine_chunks()
         self._ends = _micros(lists.table["valid_until"], never=np.iinfo(np.int64).max)
         own = {kind: np.flatnonzero(kinds == kind.value) for kind in Kind}
-        networks = _Networks(self._values, np.concatenate([own[Kind.ADDRESS], own[Kind.NETWORK]]))
-        agents = _UserAgents(self._values, own[Kind.USER_AGENT])
-        self._lookups: list[tuple[Kind, Callable[[str], Iterable[int]] | _Networks]] = [
-            (Kind.ADDRESS, networks),
-            (Kind.DOMAIN, _Domains(self._values, own[Kind.DOMAIN]).find),
-            (Kind.USER_AGENT, agents.find),
-            (Kind.ACCESS_KEY, _Texts(self._values, own[Kind.ACCESS_KEY]).find),
-            (Kind.ACCOUNT, _Texts(self._values, own[Kind.ACCOUNT]).find),
+        self._lookups: list[tuple[Kind, _Lookup]] = [
+            (Kind.ADDRESS, _Networks(self._values, np.concatenate([own[Kind.ADDRESS], own[Kind.NETWORK]]))),
+            (Kind.DOMAIN, _Domains(self._values, own[Kind.DOMAIN])),
+            (Kind.USER_AGENT, _UserAgents(self._values, own[Kind.USER_AGENT])),
+            (Kind.ACCESS_KEY, _Texts(self._values, own[Kind.ACCESS_KEY])),
+            (Kind.ACCOUNT, _Texts(self._values, own[Kind.ACCOUNT])),
         ]
         self._present = {kind for kind in Kind if len(own[kind])}
         if Kind.NETWORK in self._present:
@@ -69,8 +67,7 @@ class IndicatorMatcher:
         for kind, lookup in self._lookups:
             for column in COLUMNS[kind] if kind in self._present else ():
                 codes, distinct = _encoded(events[column])
-                pairs = lookup.pairs(distinct) if isinstance(lookup, _Networks) else _pairs(lookup, distinct)
-                rows, indicators = _spread(codes, *pairs)
+                rows, indicators = _spread(codes, *lookup.pairs(distinct))
                 if not len(rows):
                     continue
                 times = _micros(events["event_time"], never=0) if times is None else times
@@ -79,41 +76,55 @@ class IndicatorMatcher:
                     yield Sightings(rows[valid], indicators[valid], column)
 
 
+class _Lookup(Protocol):
+    """Indicators of a kind."""
+
+    def pairs(self, distinct: Sequence[str | None]) -> tuple[Places, Places]:
+        """Places among distinct values, and of the indicators that each shows."""
+
+
 class _Texts:
     """Texts by their 8-byte digest, sorted; a digest that fits is checked against the text itself."""
 
     def __init__(self, values: Any, places: Places) -> None:
-        digests = np.fromiter(
-            (_digest(it) for it in values.take(pa.array(places)).to_pylist()), np.uint64, len(places)
-        )
+        digests = _digests(values.take(pa.array(places)).to_pylist())
         order = np.argsort(digests, kind="stable")
         self._values, self._digests, self._places = values, digests[order], places[order]
 
-    def find(self, text: str) -> Iterator[int]:
-        digest = _digest(text)
-        place = int(np.searchsorted(self._digests, digest))
-        while place < len(self._digests) and self._digests[place] == digest:
-            indicator = int(self._places[place])
-            if self._values[indicator].as_py() == text:
-                yield indicator
-            place += 1
+    def pairs(self, distinct: Sequence[str | None]) -> tuple[Places, Places]:
+        return self.pairs_of([(code, text) for code, text in enumerate(distinct) if text])
+
+    def pairs_of(self, asked: Sequence[tuple[int, str]]) -> tuple[Places, Places]:
+        """The same for texts that stand for a value, which may have several."""
+        digests = _digests([text for _, text in asked])
+        starts = np.searchsorted(self._digests, digests)
+        ends = np.searchsorted(self._digests, digests, side="right")
+        found = {
+            (asked[one][0], int(place))
+            for one in np.flatnonzero(ends > starts).tolist()
+            for place in self._places[starts[one] : ends[one]]
+            if self._values[int(place)].as_py() == asked[one][1]
+        }
+        return _columns(found)
 
 
 class _Domains:
-    """Domains, and everything below them."""
+    """Domains, and everything below them. A value may be a host with its port, a URL or an ARN that holds one."""
 
     def __init__(self, values: Any, places: Places) -> None:
         self._texts = _Texts(values, places)
 
-    def find(self, text: str) -> Iterator[int]:
-        # A provider may be given as a URL or an ARN, a host with its port.
-        for name in _HOST.findall(text.lower()):
-            labels = name.split(".")
-            for first in range(len(labels) - 1):
-                yield from self._texts.find(".".join(labels[first:]))
+    def pairs(self, distinct: Sequence[str | None]) -> tuple[Places, Places]:
+        hosts = [(code, host) for code, text in enumerate(distinct) if text for host in _HOST.findall(text.lower())]
+        return self._texts.pairs_of([(code, it) for code, host in hosts for it in _and_above(host)])
 
 
 _HOST = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]+")
+
+
+def _and_above(host: str) -> Iterator[str]:
+    labels = host.split(".")
+    return (".".join(labels[first:]) for first in range(len(labels) - 1))
 
 
 class _UserAgents:
@@ -130,7 +141,10 @@ class _UserAgents:
             else:
                 self._whole.setdefault(text.casefold(), []).append(place)
 
-    def find(self, text: str) -> Iterator[int]:
+    def pairs(self, distinct: Sequence[str | None]) -> tuple[Places, Places]:
+        return _columns({(code, it) for code, text in enumerate(distinct) if text for it in self._find(text)})
+
+    def _find(self, text: str) -> Iterator[int]:
         yield from self._whole.get(text.casefold(), ())
         yield from (place for pattern, place in self._patterns if pattern.fullmatch(text))
 
@@ -154,7 +168,6 @@ class _Networks:
             self._by_length.append((_mask(length), keys[order], np.asarray(own, np.int64)[order]))
 
     def pairs(self, distinct: Sequence[str | None]) -> tuple[Places, Places]:
-        """Places among the distinct addresses, and of the indicators that hold them."""
         known = [(code, address) for code, text in enumerate(distinct) if text and (address := packed(text))]
         if not known:
             return _NONE, _NONE
@@ -177,13 +190,13 @@ def _mask(bits: int) -> NDArray[np.uint8]:
     return np.frombuffer((((1 << bits) - 1) << (128 - bits)).to_bytes(16), np.uint8)
 
 
-def _digest(text: str) -> np.uint64:
-    return np.uint64(int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()))
+def _digests(texts: Sequence[str]) -> NDArray[np.uint64]:
+    joined = b"".join(blake2b(it.encode("utf-8", "surrogatepass"), digest_size=8).digest() for it in texts)
+    return np.frombuffer(joined, np.uint64)
 
 
-def _pairs(find: Callable[[str], Iterable[int]], distinct: Sequence[str | None]) -> tuple[Places, Places]:
-    found = sorted({(code, place) for code, text in enumerate(distinct) if text for place in find(text)})
-    pairs = np.asarray(found, np.int64).reshape(-1, 2)
+def _columns(found: set[tuple[int, int]]) -> tuple[Places, Places]:
+    pairs = np.asarray(sorted(found), np.int64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 
 
