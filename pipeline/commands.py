@@ -24,7 +24,8 @@ from transforms.indicators.lists import Tally, list_files, read_lists
 from transforms.list_objects import Selection, list_objects
 from transforms.rules.book import SHIPPED, RuleBook
 from transforms.rules.sigma import RuleSet, read_rules
-from transforms.stores.files import LocalStore, Output, open_store, prove
+from transforms.stores.files import Output, open_store, prove
+from transforms.stores.local import LocalStore
 from transforms.stores.settings import agree, read_settings
 from transforms.stores.sources import Source
 

@@ -12,8 +12,10 @@ import fastavro
 from schemas.datasets import DEAD_LETTERS
 from schemas.values import Delivery, Message, ObjectRef
 from transforms.parse_notifications import parse_notification
-from transforms.stores.files import LocalStore, Output, S3Store, Store, open_store
+from transforms.stores.files import Output, Store, open_store
+from transforms.stores.local import LocalStore
 from transforms.stores.objects import local_ref
+from transforms.stores.s3 import S3Store
 from transforms.stores.sources import Source
 
 SOURCE = "dead_letters"

@@ -20,7 +20,8 @@ from pipeline import query, sql
 from pipeline.rows import UNKNOWN_WIDTH, shown
 from pipeline.sql.tree import open_tree
 from schemas.errors import TrailweaveError
-from transforms.stores.files import LocalStore, Output, Store
+from transforms.stores.files import Output, Store
+from transforms.stores.local import LocalStore
 from transforms.stores.settings import Settings, read_settings
 
 _T = TypeVar("_T")

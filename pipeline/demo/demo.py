@@ -29,7 +29,8 @@ from schemas import counters
 from schemas.errors import ConfigError
 from transforms.receive_messages import Limits
 from transforms.stores.aws import Access, client
-from transforms.stores.files import LocalStore, open_store
+from transforms.stores.files import open_store
+from transforms.stores.local import LocalStore
 from transforms.stores.sources import Source
 
 QUEUE = "trailweave-demo"

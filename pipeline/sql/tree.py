@@ -23,7 +23,9 @@ from pipeline import sql
 from schemas.datasets import ALL, DEAD_LETTERS, DETECTIONS, EVENTS, HUNTS, INGEST_LOG, RAW, SESSIONS, STORIES, Dataset
 from schemas.errors import AccessError, ConfigError, StoreError
 from transforms.stores.aws import AwsFault, bucket_access
-from transforms.stores.files import LocalStore, Output, S3Store, Store, open_store
+from transforms.stores.files import Output, Store, open_store
+from transforms.stores.local import LocalStore
+from transforms.stores.s3 import S3Store
 from transforms.stores.settings import read_settings
 
 PARQUET = (RAW, EVENTS, SESSIONS, DETECTIONS, HUNTS, STORIES, INGEST_LOG)

@@ -19,7 +19,8 @@ from schemas.errors import AccessError, ConfigError, StoreError
 from transforms.list_objects import Selection
 from transforms.receive_messages import Limits
 from transforms.stores.aws import Access
-from transforms.stores.files import S3Store, prove
+from transforms.stores.files import prove
+from transforms.stores.s3 import S3Store
 
 DATA = Path(os.environ.get("TRAILWEAVE_DATA", "../shared/data")) / "suzaku-sample-data"
 OBJECTS = {trail_key(f"o{n}"): trail_object(records(range(n * 10, n * 10 + 10))) for n in range(8)}

@@ -20,7 +20,8 @@ from schemas.values import Batch, Message, Slice
 from transforms import coders
 from transforms.batch_messages import BatchMessages
 from transforms.fetch_objects import FetchLimits, FetchObjects
-from transforms.stores.files import LocalStore, Output
+from transforms.stores.files import Output
+from transforms.stores.local import LocalStore
 from transforms.stores.objects import local_ref
 from transforms.stores.parquet import read_table
 from transforms.stores.settings import Settings

@@ -93,7 +93,7 @@ def _install(place: str, nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     from transforms import acknowledge_messages, fetch_objects
-    from transforms.stores import files, queue
+    from transforms.stores import local, queue
 
     if "fetch" in place:
         _wrap(fetch_objects, "read_object", reached, place)
@@ -104,7 +104,7 @@ def _install(place: str, nth: int) -> None:
         _wrap(os, "link", reached, "before", lambda source, target: "aws_s3_raw" in str(target))
     else:
         folder = next(folder for word, folder in _FOLDERS.items() if word in place)
-        _wrap(files.LocalStore, "create", reached, place, lambda store, path, content: path.startswith(folder))
+        _wrap(local.LocalStore, "create", reached, place, lambda store, path, content: path.startswith(folder))
 
 
 def _wrap(

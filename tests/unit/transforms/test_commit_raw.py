@@ -20,7 +20,7 @@ from schemas.values import ObjectPart, Partition, Slice
 from transforms.commit_raw import commit_raw, left_behind
 from transforms.normalize_records import normalize_records
 from transforms.stores.commit_log import CommitLog
-from transforms.stores.files import LocalStore
+from transforms.stores.local import LocalStore
 from transforms.stores.parquet import RAW_LAYOUT, encode, read_table
 from transforms.stores.tree import path_of
 from transforms.write_parquet import write_parquet

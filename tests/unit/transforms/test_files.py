@@ -21,9 +21,10 @@ from support.memory import MemoryStore
 
 from pipeline.demo.emulator import emulator
 from schemas.errors import AccessError, ConfigError, StoreError
-from transforms.stores import files
 from transforms.stores.aws import Access
-from transforms.stores.files import LocalStore, Output, S3Store, Store, open_store, prove
+from transforms.stores.files import Output, Store, open_store, prove
+from transforms.stores.local import LocalStore
+from transforms.stores.s3 import S3Store
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +165,7 @@ def test_a_file_system_without_hard_links_is_refused_with_the_remedy(
 
 
 def test_a_full_disk_leaves_no_file_and_names_the_path(local: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files.os, "fsync", refusing(errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", refusing(errno.ENOSPC))
     with pytest.raises(StoreError, match=r"a/b cannot be written: No space left on device"):
         local.create("a/b", b"x")
     assert [path for path in local.root.rglob("*") if path.is_file()] == []
@@ -257,7 +258,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[S3Store, A
     def build(*codes: tuple[str, int]) -> tuple[S3Store, Answers]:
         answers = Answers(*codes)
         monkeypatch.setattr(S3Store, "_s3", property(lambda _: answers))
-        monkeypatch.setattr(files.time, "sleep", lambda _: None)
+        monkeypatch.setattr("transforms.stores.s3.time.sleep", lambda _: None)
         return S3Store("bucket", "tree", Access()), answers
 
     return build

@@ -22,7 +22,7 @@ from transforms.decoding.inflate import Caps
 from transforms.explode_records import Exploder
 from transforms.normalize_records import normalize_records
 from transforms.stores.commit_log import CommitLog
-from transforms.stores.files import LocalStore
+from transforms.stores.local import LocalStore
 from transforms.stores.objects import Content
 from transforms.stores.parquet import own_values
 from transforms.write_parquet import write_parquet

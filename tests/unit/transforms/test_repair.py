@@ -16,7 +16,8 @@ from schemas.values import Partition
 from transforms.commit_raw import commit_raw
 from transforms.normalize_records import normalize_records
 from transforms.stores.commit_log import CommitLog
-from transforms.stores.files import LocalStore, Output
+from transforms.stores.files import Output
+from transforms.stores.local import LocalStore
 from transforms.stores.parquet import RAW_LAYOUT, encode, read_table
 from transforms.stores.settings import SETTINGS, Settings, agree, read_settings
 from transforms.stores.tree import list_partitions

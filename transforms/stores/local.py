@@ -1,0 +1,124 @@
+"""An output root in a folder of a local file system.
+
+Create if absent: write a dot-named temporary file in the same folder, fsync, `os.link` to the final name (exists =
+taken), unlink, fsync the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from schemas.errors import StoreError
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """A folder of a local file system with hard links."""
+
+    root: Path
+
+    def create(self, path: str, content: bytes) -> bool:
+        target = self.root / path
+        temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}"
+        try:
+            _make_folder(target.parent)
+            return _link_new(temporary, target, content)
+        except OSError as error:
+            raise self._refusal(path, error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return (self.root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def open(self, path: str) -> pa.NativeFile:
+        return pa.OSFile(str(self.root / path), mode="r")
+
+    def exists(self, path: str) -> bool:
+        return (self.root / path).exists()
+
+    def names(self, folder: str, after: str = "") -> list[str]:
+        return sorted(name for name in self._entries(folder, folders=False) if name > after)
+
+    def folders(self, folder: str) -> list[str]:
+        return sorted(self._entries(folder, folders=True))
+
+    def _entries(self, folder: str, *, folders: bool) -> Iterator[str]:
+        try:
+            with os.scandir(self.root / folder) as entries:
+                yield from (
+                    entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir() == folders
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            return
+
+    def describe(self, path: str) -> str:
+        return str(self.root / path)
+
+    def sweep(self, older_than_s: float) -> int:
+        """Remove temporary files that a killed writer left behind: how many."""
+        limit = time.time() - older_than_s
+        swept = 0
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                path = Path(folder, name)
+                with contextlib.suppress(OSError):
+                    if name.startswith(".") and path.stat().st_mtime < limit:
+                        path.unlink()
+                        swept += 1
+        return swept
+
+    def _refusal(self, path: str, error: OSError) -> StoreError:
+        where = self.describe(path)
+        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            return StoreError(
+                f"{where}: the file system refused a hard link ({error.strerror}); create-if-absent needs them, use"
+                " a local file system that has them, or s3://"
+            )
+        return StoreError(f"{where} cannot be written: {error.strerror}")
+
+
+def _make_folder(folder: Path) -> None:
+    """Create the folder and make each new level durable in its parent."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for level in reversed(missing):
+        level.mkdir(exist_ok=True)
+        _sync_folder(level.parent)
+
+
+def _link_new(temporary: Path, target: Path, content: bytes) -> bool:
+    with temporary.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
+    temporary.unlink()
+    _sync_folder(target.parent)
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

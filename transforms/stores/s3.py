@@ -1,0 +1,128 @@
+"""An output root on S3. Create if absent: one `PutObject` with `If-None-Match: *` (412 = taken, 409 = again)."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.errors import AccessError
+from transforms.stores.aws import Access, AwsFault, calling, client
+from transforms.stores.ranged import ranged
+
+_TRIES = 6
+
+
+@dataclass(frozen=True)
+class S3Store:
+    """A prefix of a bucket on S3, or on a store that honours `If-None-Match` as S3 does."""
+
+    bucket: str
+    prefix: str
+    access: Access
+
+    def create(self, path: str, content: bytes) -> bool:
+        for attempt in range(_TRIES):
+            try:
+                with self._calling("s3:PutObject", path):
+                    self._s3.put_object(Bucket=self.bucket, Key=self.key(path), Body=content, IfNoneMatch="*")
+                return True
+            except AwsFault as fault:
+                if fault.kind == "taken":
+                    return False
+                if fault.kind != "transient" or attempt == _TRIES - 1:
+                    raise AccessError(str(fault)) from fault
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return self._get(path)
+        except AwsFault as fault:
+            if fault.kind == "missing":
+                return None
+            raise AccessError(str(fault)) from fault
+
+    def _get(self, path: str, **part: str) -> bytes:
+        """The body; one that breaks off on its way, which boto3 does not retry, is asked for again."""
+        for attempt in range(_TRIES):
+            try:
+                with self._calling("s3:GetObject", path):
+                    body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self.key(path), **part)["Body"].read()
+                    return body
+            except AwsFault as fault:
+                if fault.kind != "transient" or attempt == _TRIES - 1:
+                    raise
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def open(self, path: str) -> pa.NativeFile:
+        size = self._size(path)
+        if size is None:
+            raise FileNotFoundError(self.describe(path))
+        return ranged(partial(self.read_range, path), size)
+
+    def exists(self, path: str) -> bool:
+        return self._size(path) is not None
+
+    def _size(self, path: str) -> int | None:
+        try:
+            with self._calling("s3:GetObject", path):
+                return int(self._s3.head_object(Bucket=self.bucket, Key=self.key(path))["ContentLength"])
+        except AwsFault as fault:
+            if fault.kind == "missing":
+                return None
+            raise AccessError(str(fault)) from fault
+
+    def read_range(self, path: str, start: int, size: int) -> bytes:
+        """`size` bytes of the object from `start`."""
+        try:
+            return self._get(path, Range=f"bytes={start}-{start + size - 1}")
+        except AwsFault as fault:
+            raise AccessError(str(fault)) from fault
+
+    def names(self, folder: str, after: str = "") -> list[str]:
+        return sorted(name for name in self._listing(folder, after, "Contents", "Key") if name[0] != ".")
+
+    def folders(self, folder: str) -> list[str]:
+        return sorted(
+            name.rstrip("/") for name in self._listing(folder, "", "CommonPrefixes", "Prefix") if name[0] != "."
+        )
+
+    def describe(self, path: str) -> str:
+        return f"s3://{self.bucket}/{self.key(path)}"
+
+    def _listing(self, folder: str, after: str, group: str, member: str) -> Iterator[str]:
+        prefix = self.key(folder).rstrip("/") + "/" if folder or self.prefix else ""
+        try:
+            with self._calling("s3:ListBucket", folder):
+                pages = self._s3.get_paginator("list_objects_v2").paginate(
+                    Bucket=self.bucket,
+                    Prefix=prefix,
+                    Delimiter="/",
+                    **({"StartAfter": prefix + after} if after else {}),
+                )
+                for page in pages:
+                    yield from (
+                        entry[member][len(prefix) :]
+                        for entry in page.get(group, ())
+                        if len(entry[member]) > len(prefix)
+                    )
+        except AwsFault as fault:
+            raise AccessError(str(fault)) from fault
+
+    @property
+    def _s3(self) -> Any:
+        return client("s3", self.access)
+
+    def key(self, path: str) -> str:
+        """The object's key in the bucket."""
+        return "/".join(part for part in (self.prefix, path) if part)
+
+    def _calling(self, action: str, path: str) -> contextlib.AbstractContextManager[None]:
+        return calling(action, self.describe(path), self.access)
