@@ -35,6 +35,8 @@ _VIEWS = (
     "stories",
     "recorded_stories",
     "cloud_audit_logs_with_story",
+    "alerts",
+    "deliveries",
     "ingest_log",
     "objects",
     "dead_letters",

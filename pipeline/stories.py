@@ -105,14 +105,16 @@ def stitch(output: Output, since: str, until: str) -> int:
 
 @dataclass
 class Recorder:
-    """Records stories beside the micro-batches that touch their sessions.
+    """Evaluates stories, or alerts, beside the micro-batches that change them.
 
-    Sessions are touched when their events are committed; what that changes is recorded after the micro-batch, unless
+    What a micro-batch's commits change is recorded (by `record`, which says how much that was) after it, unless
     evaluating would take more than a tenth of the time: then after a later one, and in any case by `finish`. A fault
-    of the evaluation is told and tried again later: it never stops ingestion, for the fragments are durable.
+    of the evaluation is told and tried again later: it never stops ingestion, for what it is evaluated over is
+    durable.
     """
 
-    output: Output
+    what: str
+    record: Callable[[], int]
     clock: Callable[[], float] = time.monotonic
     _touched: bool = field(default=False, init=False)
     _not_before: float = field(default=0.0, init=False)
@@ -129,11 +131,11 @@ class Recorder:
             return
         began = self.clock()
         try:
-            recorded = stitch(self.output, FIRST, LAST)
+            recorded = self.record()
             self._touched = False
-            log.info("stories_recorded: %d", recorded)
+            log.info("%s_recorded: %d", self.what, recorded)
         except TrailweaveError as error:
-            log.error("stitch_failed: %s: %s; it is tried again later", type(error).__name__, error)
+            log.error("%s_failed: %s: %s; it is tried again later", self.what, type(error).__name__, error)
         ended = self.clock()
         self._not_before = ended + _PAUSE_BY_WORK * (ended - began)
 

@@ -20,7 +20,20 @@ import pyarrow.dataset as ds
 from pyarrow.fs import AwsStandardS3RetryStrategy, FileSelector, S3FileSystem
 
 from pipeline import sql
-from schemas.datasets import ALL, DEAD_LETTERS, DETECTIONS, EVENTS, HUNTS, INGEST_LOG, RAW, SESSIONS, STORIES, Dataset
+from schemas.datasets import (
+    ALERTS,
+    ALL,
+    DEAD_LETTERS,
+    DELIVERIES,
+    DETECTIONS,
+    EVENTS,
+    HUNTS,
+    INGEST_LOG,
+    RAW,
+    SESSIONS,
+    STORIES,
+    Dataset,
+)
 from schemas.errors import AccessError, ConfigError, StoreError
 from transforms.stores.aws import AwsFault, bucket_access
 from transforms.stores.files import Output, Store, open_store
@@ -28,7 +41,7 @@ from transforms.stores.local import LocalStore
 from transforms.stores.s3 import S3Store
 from transforms.stores.settings import read_settings
 
-PARQUET = (RAW, EVENTS, SESSIONS, DETECTIONS, HUNTS, STORIES, INGEST_LOG)
+PARQUET = (RAW, EVENTS, SESSIONS, DETECTIONS, HUNTS, STORIES, ALERTS, DELIVERIES, INGEST_LOG)
 _DAY = pa.schema([pa.field("day", pa.date32())])
 _ACCOUNT_AND_DAY = pa.schema([pa.field("account_id", pa.string()), *_DAY])
 _RULE_SET_ACCOUNT_AND_DAY = pa.schema([pa.field("ruleset", pa.string()), *_ACCOUNT_AND_DAY])
@@ -107,7 +120,7 @@ def snapshot(dataset: Dataset) -> str:
 
 
 def _partition(dataset: Dataset) -> pa.Schema:
-    if dataset in (INGEST_LOG, STORIES):
+    if dataset in (INGEST_LOG, STORIES, ALERTS, DELIVERIES):
         return _DAY
     return _RULE_SET_ACCOUNT_AND_DAY if dataset == HUNTS else _ACCOUNT_AND_DAY
 

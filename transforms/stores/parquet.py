@@ -63,6 +63,10 @@ DETECTIONS_LAYOUT = Layout(
     indexed=frozenset({"rule_id", "event_id", "event_time", "session_id"}),
 )
 STORIES_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"session_id", "story_id"}))
+ALERTS_LAYOUT = Layout(
+    row_group=131_072, plain=frozenset(), indexed=frozenset({"evaluated_time", "alert_id", "story_id", "last_seen"})
+)
+DELIVERIES_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"alert_id"}))
 LOG_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"logged_time"}))
 
 

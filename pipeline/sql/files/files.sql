@@ -27,4 +27,4 @@ SELECT
     ) AS void
 FROM named
 WHERE day IS NOT NULL
-    AND CASE WHEN dataset IN ('ingest_log', 'stories') THEN NOT regexp_matches(file, '/\.[^/]*$') ELSE first_number IS NOT NULL END;
+    AND CASE WHEN dataset IN ('ingest_log', 'stories', 'alerts', 'deliveries') THEN NOT regexp_matches(file, '/\.[^/]*$') ELSE first_number IS NOT NULL END;

@@ -13,4 +13,8 @@ CREATE OR REPLACE TEMP TABLE listing AS
     UNION ALL
     SELECT 'stories', file FROM glob('$root/stories/day=*/*.parquet')
     UNION ALL
+    SELECT 'alerts', file FROM glob('$root/alerts/day=*/*.parquet')
+    UNION ALL
+    SELECT 'deliveries', file FROM glob('$root/deliveries/day=*/*.parquet')
+    UNION ALL
     SELECT 'ingest_log', file FROM glob('$root/ingest_log/day=*/*.parquet');

@@ -1,0 +1,3 @@
+-- What the sinks of alerts have taken.
+CREATE OR REPLACE VIEW deliveries AS
+FROM tree.deliveries;
