@@ -1,8 +1,8 @@
 """`trailweave alert`: what an analyst acts on, evaluated over all detections that are known.
 
-One alert stands for a rule and a story (without one, an account), or for a correlation's group and bucket of time; its
-id is a function of these, so that no order of arrival changes it. Evaluated again, an alert grows; one that what came
-later makes another of is superseded. Rows are only added: killed half way, what is missing is recorded the next time.
+One alert stands for a rule and a story (without one, an account), or for a correlation's group and bucket of time.
+Its id is a function of these, so that no order of arrival changes it. Evaluated again, an alert grows; one of which
+what came later makes another is superseded. Rows are only added: killed half way, the rest is recorded the next time.
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ def evaluate(
 
     `now` (aware) settles the whole buckets of correlations that a later event could make untrue.
     """
-    at = now or datetime.now(UTC)
     with connect(output) as connection:
-        rows = {row["alert_id"]: row for row in current(connection, rules, suppressions, at)}
+        rows = {row["alert_id"]: row for row in current(connection, rules, suppressions, now or datetime.now(UTC))}
         recorded = {row["alert_id"]: row for row in _rows(query.run(connection, "FROM alerts"))}
         changed = [row for id_, row in rows.items() if _differs(row, recorded.get(id_))]
         changed += _superseded(connection, rules, rows, recorded)
     if changed:
-        table = pa.Table.from_pylist([{**row, "evaluated_time": at} for row in changed], ALERTS.arrow)
-        open_store(output).create(dated_path(ALERTS, datetime.now(UTC)), encode(table, ALERTS_LAYOUT))
+        evaluated = datetime.now(UTC)
+        table = pa.Table.from_pylist([{**row, "evaluated_time": evaluated} for row in changed], ALERTS.arrow)
+        open_store(output).create(dated_path(ALERTS, evaluated), encode(table, ALERTS_LAYOUT))
     return len(changed)
 
 
@@ -132,7 +132,9 @@ def explained(row: Mapping[str, Any], description: str | None) -> str:
     """An alert in plain words: what, who, how often, when, where, the values seen, and why it matters."""
     who = row["root_identity"] or ", ".join(row["group_values"]) or "somebody whom no session tells"
     first, last = (row[name].astimezone(UTC) for name in ("first_seen", "last_seen"))
-    when = f"at {first:%Y-%m-%d %H:%M:%S}" if first == last else f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+    when = (
+        f"at {first:%Y-%m-%d %H:%M:%S}" if first == last else f"{first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S}"
+    )
     events = "1 event" if row["events"] == 1 else f"{row['events']:,} events"
     where = f" in account {', '.join(row['accounts'][:_SHOWN])}" if row["accounts"] else ""
     seen = f" Seen: {'; '.join(row['seen'][:_SHOWN])}." if row["seen"] else ""
@@ -173,6 +175,11 @@ def listed(
     return query.run(connection, sql.text("alerts/list"), values).read_all()
 
 
+def were_evaluated(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether any alert was recorded."""
+    return bool(query.run(connection, "SELECT alert_id FROM tree.alerts LIMIT 1").read_all())
+
+
 def show(connection: duckdb.DuckDBPyConnection, asked: str) -> Alert | pa.Table:
     """The alert whose id begins so; a table of them where several do. Raises ConfigError where there is none."""
     digits = asked.removeprefix(_PREFIX)
@@ -181,7 +188,9 @@ def show(connection: duckdb.DuckDBPyConnection, asked: str) -> Alert | pa.Table:
     text = "FROM alerts WHERE starts_with(alert_id, $beginning) ORDER BY alert_id"
     found = query.run(connection, text, {"beginning": _PREFIX + digits}).read_all()
     if not len(found):
-        raise ConfigError(f"no alert {asked!r} in this output root; `trailweave alert list --all` shows what there is")
+        raise ConfigError(
+            f"no alert {asked!r} in this output root; `trailweave alert list --all` shows what there is"
+        )
     if len(found) > 1:
         return found
     (row,) = _rows(found)
@@ -197,7 +206,11 @@ def in_short(rows: pa.Table) -> pa.Table:
     """Alerts in columns that fit a terminal; the beginning of the id is enough to show one."""
     ids: Any = pa.compute.utf8_slice_codeunits(rows["alert_id"], len(_PREFIX), len(_PREFIX) + 10)
     columns = ["level", "rule_title", "root_identity", "events", "last_seen"]
-    return rows.select(columns).rename_columns(["level", "rule", "who", "events", "last_seen"]).add_column(0, "alert", ids)
+    return (
+        rows.select(columns)
+        .rename_columns(["level", "rule", "who", "events", "last_seen"])
+        .add_column(0, "alert", ids)
+    )
 
 
 def _rows(found: pa.Table | pa.RecordBatchReader) -> list[Row]:

@@ -127,6 +127,10 @@ def ingest(
     stitch: Annotated[
         bool, typer.Option("--stitch", help="Record stories after each micro-batch, in a tenth of the time.")
     ] = False,
+    alerts: Annotated[
+        bool,
+        typer.Option("--alerts", help="Evaluate and deliver alerts after micro-batches, in a tenth of the time."),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -149,6 +153,7 @@ def ingest(
         queue_url,
         until_idle_s=until_idle,
         stitch=stitch,
+        alerts=alerts,
         workers=workers,
         pollers=pollers,
         beam_flags=beam_flags,
@@ -487,6 +492,79 @@ def check_indicators(
             for reason, count in sorted(tally.refused.items())
         ]
     _print({"lists": [asdict(it) for it in tallies]}, "\n".join(lines), as_json=as_json)
+
+
+alert = typer.Typer(help="What an analyst acts on.", no_args_is_help=True)
+app.add_typer(alert, name="alert")
+
+
+@alert.command("evaluate")
+def alert_evaluate(
+    output: OutputOption = None,
+    rules: RulesOption = None,
+    suppressions: Annotated[
+        Path | None, typer.Option("--suppressions", metavar="FILE", help="Known and wanted: a TOML file.")
+    ] = None,
+    deliver: Annotated[
+        list[str] | None,
+        typer.Option("--deliver", metavar="SINK", help="Only to these of [[sink]], or stdout; without it to all."),
+    ] = None,
+    every: Annotated[
+        float | None, typer.Option("--every", metavar="S", min=1, help="Again every S seconds, beside a writer.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate alerts over all detections, record what has changed, and deliver what is new."""
+    from pipeline import commands
+
+    config = commands.load(output=output, rules=rules, suppressions=suppressions)
+    counts = commands.evaluate_alerts(config, deliver, every_s=every)
+    text = f"{counts['recorded']:,} alerts are new or have changed, {counts['delivered']:,} delivered"
+    if as_json or not deliver or "stdout" not in deliver:
+        _print(counts, text, as_json=as_json)
+    else:
+        print(text, file=sys.stderr)
+
+
+@alert.command("list")
+def alert_list(
+    output: OutputOption = None,
+    level: Annotated[str, typer.Option("--level", metavar="LEVEL", help="This level or a graver one.")] = "low",
+    first_day: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day.")] = None,
+    last_day: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that are suppressed or superseded.")] = False,
+    most: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 100,
+    fail_on: Annotated[
+        str | None, typer.Option("--fail-on", metavar="LEVEL", help="Exit code 4 if there is one so grave.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", metavar="table|csv|json|jsonl")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Alerts, the gravest first."""
+    from pipeline import commands
+
+    is_grave = commands.list_alerts(
+        commands.load(output=output),
+        level,
+        _day(first_day),
+        _day(last_day),
+        everything=everything,
+        most=most,
+        fail_on=fail_on,
+        form="json" if as_json else form,
+    )
+    if is_grave:
+        raise typer.Exit(4)
+
+
+@alert.command("show")
+def alert_show(
+    id_: Annotated[str, typer.Argument(metavar="ID")], output: OutputOption = None, as_json: JsonOption = False
+) -> None:
+    """One alert: what, who, the values seen, and the events."""
+    from pipeline import commands
+
+    commands.show_alert(commands.load(output=output), id_, as_json=as_json)
 
 
 def _split(context: typer.Context, names: list[str]) -> tuple[list[str], list[str]]:

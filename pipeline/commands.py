@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -15,8 +16,10 @@ from urllib.parse import SplitResult, urlsplit
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.graph import Plan
+from pipeline.recorder import Recorder
 from pipeline.redrive import Redriven
 from pipeline.rules import Tested
+from pipeline.sinks import Sink
 from pipeline.summary import Summary
 from schemas.errors import ConfigError
 from schemas.values import Message
@@ -48,6 +51,7 @@ def ingest(
     *,
     until_idle_s: float | None,
     stitch: bool = False,
+    alerts: bool = False,
     workers: int = 1,
     pollers: int = 1,
     beam_flags: Sequence[str],
@@ -57,7 +61,8 @@ def ingest(
 
     With several `workers` each is a process with a loop of its own.
     The configuration's `metrics_port` serves what the loops count, and whether they turn, while they run.
-    With `stitch` the stories of the sessions that a micro-batch touched are recorded after it.
+    With `stitch` the stories of the sessions that a micro-batch touched are recorded after it; with `alerts` alerts
+    are evaluated, and delivered to the sinks of the configuration.
     """
     from pipeline.ingest import ingest_until_stopped
     from pipeline.ingest_workers import ingest_in_processes
@@ -69,8 +74,11 @@ def ingest(
     if engine(beam_flags) is not None:
         if until_idle_s is not None:
             raise ConfigError("--until-idle is for this machine's own loop; an engine runs until it is cancelled")
-        if stitch:
-            raise ConfigError("--stitch is for this machine's own loop; run `trailweave stitch --every S` beside it")
+        if stitch or alerts:
+            raise ConfigError(
+                "--stitch and --alerts are for this machine's own loop; run `trailweave stitch --every S` and"
+                " `trailweave alert evaluate --every S` beside the engine"
+            )
         if workers > 1:
             raise ConfigError("--workers is for this machine's own loop; an engine has its own parallelism")
         if config.metrics_port is not None:
@@ -80,8 +88,8 @@ def ingest(
         raise ConfigError("--pollers is for an engine (--runner); this machine's own loop has --workers")
     loop = ingest_until_stopped if workers == 1 else partial(ingest_in_processes, workers=workers)
     run = partial(loop, plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
-    recorder = _recorder(plan) if stitch else None
-    hooks = [recorder.after_run] if recorder else []
+    recorders = _recorders(config, plan, stitch=stitch, alerts=alerts)
+    hooks = [recorder.after_run for recorder in recorders]
     with ExitStack() as stack:
         if config.metrics_port is not None:
             from pipeline.metrics import serving
@@ -91,17 +99,116 @@ def ingest(
             hooks.append(metrics.ran)
             run = partial(run, on_turn=metrics.turned)
         summary = run(on_run=lambda counts: [hook(counts) for hook in hooks])
-    if recorder:
+    for recorder in recorders:
         recorder.finish()
     return summary
 
 
-def _recorder(plan: Plan) -> Recorder:
-    from pipeline.stories import Recorder
+def _recorders(config: Config, plan: Plan, *, stitch: bool, alerts: bool) -> list[Recorder]:
+    """What is evaluated beside ingestion."""
+    from pipeline import stories
 
-    if not plan.settings.sessions:
+    if stitch and not plan.settings.sessions:
         raise ConfigError(f"--stitch needs sessions, and {plan.output.uri!r} is without")
-    return Recorder(plan.output)
+    if alerts and not plan.settings.detections:
+        raise ConfigError(f"--alerts needs detections, and {plan.output.uri!r} is without")
+    found = []
+    if stitch:
+        found.append(Recorder("stitch", lambda: stories.stitch(plan.output, stories.FIRST, stories.LAST)))
+    if alerts:
+        found.append(
+            Recorder("alerts", partial(_evaluate_and_deliver, config, plan.rules.rule_set(), config.sinks()))
+        )
+    return found
+
+
+def evaluate_alerts(config: Config, deliver_to: Sequence[str] | None, *, every_s: float | None) -> dict[str, int]:
+    """Evaluate alerts, and deliver them to the named sinks, or all of the configuration; again with `every_s`.
+
+    Raises the first fault of a sink, after everything that could be delivered was.
+    """
+    from pipeline.ingest import stopping
+    from transforms.receive_messages import STOP
+
+    prove(open_store(config.root()))
+    rules, sinks = config.rule_book().rule_set(), config.sinks(deliver_to)
+    counts: Counter[str] = Counter()
+
+    def once() -> None:
+        _evaluate_and_deliver(config, rules, sinks, counts)
+
+    if every_s is None:
+        once()
+    else:
+        with stopping():
+            recorder = Recorder("alerts", partial(_evaluate_and_deliver, config, rules, sinks, counts))
+            recorder.touch()
+            while not STOP.wait(every_s):
+                recorder.touch()
+    return {"recorded": counts["recorded"], "delivered": counts["delivered"]}
+
+
+def _evaluate_and_deliver(
+    config: Config, rules: RuleSet, sinks: Sequence[Sink], counts: Counter[str] | None = None
+) -> int:
+    from pipeline import alerts
+    from pipeline.sinks import deliver
+    from pipeline.suppressions import read_suppressions
+
+    output = config.root()
+    recorded = alerts.evaluate(output, rules, read_suppressions(config.suppressions))
+    delivered, failed = deliver(output, sinks)
+    if counts is not None:
+        counts.update(recorded=recorded, delivered=delivered)
+    if failed:
+        raise failed[0]
+    return recorded
+
+
+def list_alerts(
+    config: Config,
+    level: str,
+    first_day: str | None,
+    last_day: str | None,
+    *,
+    everything: bool,
+    most: int,
+    fail_on: str | None,
+    form: str,
+) -> bool:
+    """Print the alerts; whether one is as grave as `fail_on`."""
+    from pipeline import alerts, stories
+    from pipeline.rows import print_rows
+
+    gravest = alerts.level_number(fail_on) if fail_on else None
+    since, until = first_day or stories.FIRST, last_day or stories.LAST
+    with alerts.connect(config.root()) as connection:
+        rows = alerts.listed(connection, level=level, since=since, until=until, everything=everything, most=most)
+        never = not alerts.were_evaluated(connection)
+    if never:
+        print("no alert was evaluated here yet; `trailweave alert evaluate` does", file=sys.stderr)
+    print_rows(alerts.in_short(rows) if form == "table" else rows, form, sys.stdout)
+    return gravest is not None and any(alerts.level_number(str(it)) >= gravest for it in rows["level"].to_pylist())
+
+
+def show_alert(config: Config, id_: str, *, as_json: bool) -> None:
+    """Print the alert whose id begins so; a table of them where several do."""
+    from dataclasses import asdict
+
+    from pipeline import alerts
+    from pipeline.alert_page import render
+    from pipeline.rows import as_json as json_of
+    from pipeline.rows import console, print_rows
+
+    with alerts.connect(config.root()) as connection:
+        found = alerts.show(connection, id_)
+    if not isinstance(found, alerts.Alert):
+        print(f"{len(found)} alerts are meant; show one of them by its id", file=sys.stderr)
+        print_rows(found if as_json else alerts.in_short(found), "json" if as_json else "table", sys.stdout)
+    elif as_json:
+        print(json_of(asdict(found)))
+    else:
+        render(found, console(sys.stdout))
 
 
 def queue_sources(config: Config, names: Sequence[str], queue_url: str | None) -> dict[str, Source]:

@@ -6,11 +6,12 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from pipeline.sinks import Sink, stdout_sink
 from schemas.errors import ConfigError
 from transforms.decoding.inflate import Caps
 from transforms.fetch_objects import FetchLimits
@@ -77,6 +78,33 @@ class SourceConfig(AccessConfig):
         )
 
 
+class SinkConfig(AccessConfig):
+    """One `[[sink]]`: where alerts are delivered to. A webhook's address is a secret; `url_file` holds it alone."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    kind: Literal["stdout", "webhook", "slack", "sns"]
+    level: Literal["informational", "low", "medium", "high", "critical"] = "medium"
+    url: str | None = Field(default=None, pattern=r"^https?://", repr=False)
+    url_file: Path | None = None
+    topic_arn: str | None = Field(default=None, pattern=r"^arn:aws[\w-]*:sns:[\w-]+:\d{12}:.+$")
+
+    def sink(self) -> Sink:
+        """The sink; an error if it lacks what its kind needs."""
+        url = self.url
+        if self.url_file is not None:
+            try:
+                url = self.url_file.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ConfigError(f"sink {self.name!r}: url_file cannot be read: {error}") from error
+        needs = {"webhook": ("url", url), "slack": ("url", url), "sns": ("topic_arn", self.topic_arn)}
+        name, value = needs.get(self.kind, ("", "nothing"))
+        if not value:
+            raise ConfigError(
+                f"sink {self.name!r} of kind {self.kind} has no {name}; set it under [[sink]] in {FILE}"
+            )
+        return Sink(self.name, self.kind, self.level, url, self.topic_arn, self.access())
+
+
 class Config(BaseSettings):
     """Every option, by the name that it has in trailweave.toml; sizes in bytes, times in seconds."""
 
@@ -95,6 +123,9 @@ class Config(BaseSettings):
     detections: bool | None = None
     rules: tuple[Path, ...] = ()
     indicators: tuple[Path, ...] = ()
+
+    suppressions: Path | None = None
+    sink: tuple[SinkConfig, ...] = ()
     source: tuple[SourceConfig, ...] = ()
     max_wait: _Positive = 30.0
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
@@ -105,14 +136,14 @@ class Config(BaseSettings):
     max_ratio: _Count = 300
     max_record_bytes: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 32_000_000
 
-    @field_validator("source")
+    @field_validator("source", "sink")
     @classmethod
-    def _names_differ(cls, sources: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
-        names = [it.name for it in sources]
+    def _names_differ(cls, named: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        names = [it.name for it in named]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two sources are named {name!r}; give each a name of its own")
-        return sources
+                raise ValueError(f"two {info.field_name}s are named {name!r}; give each a name of its own")
+        return named
 
     @classmethod
     def settings_customise_sources(
@@ -155,6 +186,16 @@ class Config(BaseSettings):
         """The sizes in FetchObjects."""
         caps = Caps(self.max_object_bytes, self.max_ratio, self.max_record_bytes)
         return FetchLimits(slice_bytes=self.max_slice_bytes, caps=caps)
+
+    def sinks(self, names: Sequence[str] | None = None) -> list[Sink]:
+        """The named sinks, or all of them; `stdout` needs no configuration."""
+        known = {it.name: it for it in self.sink}
+        if names is None:
+            return [it.sink() for it in self.sink]
+        for name in names:
+            if name not in known and name != "stdout":
+                raise ConfigError(f"no sink is named {name!r}{_hint(name, known)}; see [[sink]] in {FILE}")
+        return [known[name].sink() if name in known else stdout_sink("informational") for name in names]
 
     def sources(self, names: Sequence[str] = ()) -> dict[str, Source]:
         """The named sources, or all of them."""

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -34,8 +34,10 @@ _TRIES = 4
 _PAUSE_S = 1.0
 _TIMEOUT_S = 15.0
 _LONGEST_SUBJECT = 100
-_COLUMNS = ("alert_id", "level", "rule_title", "rule_id", "kind", "tags", "story_id", "root_identity", "accounts")
-_COLUMNS += ("first_seen", "last_seen", "events", "evidence", "seen", "explanation")
+_COLUMNS = (
+    *("alert_id", "level", "rule_title", "rule_id", "kind", "tags", "story_id", "root_identity", "accounts"),
+    *("first_seen", "last_seen", "events", "evidence", "seen", "explanation"),
+)
 
 Row = Mapping[str, Any]
 
@@ -55,7 +57,7 @@ class Sink:
     level: str = "medium"
     url: str | None = None
     topic_arn: str | None = None
-    access: Access = Access()
+    access: Access = field(default_factory=Access)
 
     def __repr__(self) -> str:
         return f"Sink({self.name!r}, {self.kind!r})"
@@ -148,5 +150,3 @@ def _publish(sink: Sink, alert: Row, body: str) -> None:
 def stdout_sink(level: str) -> Sink:
     """Alerts as JSON lines on stdout."""
     return Sink("stdout", "stdout", level)
-
-

@@ -7,10 +7,8 @@ and no file is rewritten. `stitch` records the answers for readers that cannot e
 from __future__ import annotations
 
 import logging
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal
@@ -20,9 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import query, sql
-from schemas import counters
 from schemas.datasets import STORIES
-from schemas.errors import ConfigError, TrailweaveError
+from schemas.errors import ConfigError
 from transforms.stores.files import Output, open_store
 from transforms.stores.parquet import STORIES_LAYOUT, encode
 from transforms.stores.settings import read_settings, rebuild
@@ -33,8 +30,6 @@ log = logging.getLogger(__name__)
 FIRST, LAST = "0001-01-01", "9999-12-31"
 # Of ten thousand rows each.
 _BATCHES_A_FILE = 20
-# So that evaluating takes a tenth of the time.
-_PAUSE_BY_WORK = 9
 _PREFIX = "story-"
 _SHORTEST = 6
 
@@ -101,43 +96,6 @@ def stitch(output: Output, since: str, until: str) -> int:
             store.create(dated_path(STORIES, datetime.now(UTC)), encode(rows, STORIES_LAYOUT))
             count += len(rows)
     return count
-
-
-@dataclass
-class Recorder:
-    """Evaluates stories, or alerts, beside the micro-batches that change them.
-
-    What a micro-batch's commits change is recorded (by `record`, which says how much that was) after it, unless
-    evaluating would take more than a tenth of the time: then after a later one, and in any case by `finish`. A fault
-    of the evaluation is told and tried again later: it never stops ingestion, for what it is evaluated over is
-    durable.
-    """
-
-    what: str
-    record: Callable[[], int]
-    clock: Callable[[], float] = time.monotonic
-    _touched: bool = field(default=False, init=False)
-    _not_before: float = field(default=0.0, init=False)
-
-    def after_run(self, counts: Counter[str]) -> None:
-        """What a micro-batch did."""
-        self._touched |= bool(counts[counters.COMMITS] or counts[counters.COMMITS_COMPLETED])
-        if self.clock() >= self._not_before:
-            self.finish()
-
-    def finish(self) -> None:
-        """Record what is not recorded yet."""
-        if not self._touched:
-            return
-        began = self.clock()
-        try:
-            recorded = self.record()
-            self._touched = False
-            log.info("%s_recorded: %d", self.what, recorded)
-        except TrailweaveError as error:
-            log.error("%s_failed: %s: %s; it is tried again later", self.what, type(error).__name__, error)
-        ended = self.clock()
-        self._not_before = ended + _PAUSE_BY_WORK * (ended - began)
 
 
 def in_short(rows: pa.Table) -> pa.Table:

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from pipeline import query
 from pipeline.cli import app
 from pipeline.commands import load, replay
-from pipeline.stories import Recorder
+from pipeline.recorder import Recorder
+from pipeline.stories import FIRST, LAST, stitch
 from schemas.errors import ConfigError
 from transforms.list_objects import Selection
 
@@ -29,6 +30,11 @@ USES = [
     use("own", 50, user()),
     use("apart", 60, user("bob", "AKIABOB")),
 ]
+
+
+def recorder_of(output: Path, **more: Any) -> Recorder:
+    root = load(output=str(output)).root()
+    return Recorder("stitch", lambda: stitch(root, FIRST, LAST), **more)
 
 
 def kept(output: Path, name: str, records: Sequence[Any]) -> None:
@@ -88,7 +94,7 @@ def test_a_link_that_comes_late_changes_the_answer_and_no_file(output: Path) -> 
 
 def test_what_a_micro_batch_touches_is_recorded_after_it_in_a_tenth_of_the_time(output: Path) -> None:
     seconds = iter([0.0, 0.0, 10.0, 99.9, 100.0, 100.0, 100.5])
-    recorder = Recorder(load(output=str(output)).root(), lambda: next(seconds))
+    recorder = recorder_of(output, clock=lambda: next(seconds))
 
     def recorded() -> int:
         return len(rows(output, "FROM tree.stories"))
@@ -108,7 +114,7 @@ def test_what_a_micro_batch_touches_is_recorded_after_it_in_a_tenth_of_the_time(
 
 
 def test_a_fault_of_the_evaluation_is_told_and_stops_nothing(output: Path, caplog: pytest.LogCaptureFixture) -> None:
-    recorder = Recorder(load(output=str(output)).root())
+    recorder = recorder_of(output)
     broken = output / "sessions" / f"account_id={OTHER}" / f"day={DAY}" / "00000002.parquet"
     broken.write_bytes(b"no parquet")
     recorder.after_run(Counter(commits=1))

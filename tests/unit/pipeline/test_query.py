@@ -8,7 +8,7 @@ import pytest
 from trees import ACCOUNT, DAY, OTHER, Tree, at
 
 from pipeline import query
-from schemas.datasets import ALL, DEAD_LETTERS, DETECTIONS, EVENTS, HUNTS, INGEST_LOG, RAW, SESSIONS, STORIES
+from schemas.datasets import ALL, EVENTS, HUNTS, SESSIONS, STORIES
 from schemas.errors import ConfigError, StoreError
 from transforms.stores.files import Output
 
