@@ -33,7 +33,6 @@ from transforms.stores.settings import agree, read_settings
 from transforms.stores.sources import Source
 
 if TYPE_CHECKING:
-    from pipeline.stories import Recorder
     from pipeline.verify import Verification
 
 _SWEEP_S = 86_400.0
