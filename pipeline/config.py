@@ -123,7 +123,6 @@ class Config(BaseSettings):
     detections: bool | None = None
     rules: tuple[Path, ...] = ()
     indicators: tuple[Path, ...] = ()
-
     suppressions: Path | None = None
     sink: tuple[SinkConfig, ...] = ()
     source: tuple[SourceConfig, ...] = ()
