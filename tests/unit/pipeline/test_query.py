@@ -228,7 +228,7 @@ def test_times_are_utc(tree: Tree) -> None:
     [
         (
             "SELECT * FROM cloud_audit_log",
-            r"cloud_audit_log does not exist(?s:.*)Did you mean cloud_audit_logs\? There are: aws_s3_raw, ",
+            r"cloud_audit_log does not exist(?s:.*)Did you mean cloud_audit_logs\? There are: alerts, aws_s3_raw, ",
         ),
         (
             "SELECT identity FROM cloud_audit_logs",
