@@ -48,7 +48,8 @@ def raised(rules: RuleSet, records: Sequence[dict[str, Any]]) -> tuple[Raised, .
     hits = detect(rules.rules, list(records))
     counts = Counter(hits["rule_id"].to_pylist())
     alone = [Raised(it, counts[it.id]) for it in rules.rules if it.alerts and counts[it.id]]
-    together = [Raised(it, evaluate(it, hits, _LATER).num_rows) for it in rules.correlations]
+    asked = [it for it in rules.correlations if any(counts[base.rule_id] for base in it.bases)]
+    together = [Raised(it, evaluate(it, hits, _LATER).num_rows) for it in asked]
     return (*alone, *(it for it in together if it.times))
 
 

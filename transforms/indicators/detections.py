@@ -27,12 +27,12 @@ def detections(
     `rule_id` is `ioc/<kind>/<value>`; the level is high for a confidence of 75 or more, medium for 40 or more and
     where no list tells one, else low. `evidence` names each column that shows the indicator, and what stands there.
     """
-    sightings = list(matcher.sightings(events))
+    sightings = list(matcher.sightings(records, events))
     if not sightings:
         return no_detections(commits)
     rows = np.concatenate([it.rows for it in sightings])
     indicators = np.concatenate([it.indicators for it in sightings])
-    evidence = [text for it in sightings for text in _evidence(events, it.column, it.rows)]
+    evidence = [f"{it.column}={text}"[:_LONGEST_EVIDENCE] for it in sightings for text in it.texts]
     order = np.lexsort((indicators, rows))
     pairs, starts = np.unique(np.stack([rows[order], indicators[order]]), axis=1, return_index=True)
     ends = np.append(starts[1:], len(order))
@@ -41,11 +41,6 @@ def detections(
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
     ]
     return by_commit(_described(matcher.lists, records, events, pairs[0], pairs[1], told), pairs[0], commits)
-
-
-def _evidence(events: pa.Table, column: str, rows: Places) -> list[str]:
-    values: list[Any] = events[column].take(_indices(rows)).to_pylist()
-    return [f"{column}={value}"[:_LONGEST_EVIDENCE] for value in values]
 
 
 def _described(

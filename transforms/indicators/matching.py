@@ -13,6 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from transforms.indicators.lists import Lists
+from transforms.indicators.parameters import COLUMN as PARAMETERS
+from transforms.indicators.parameters import named
 from transforms.indicators.values import Kind, packed, packed_network
 
 Places = NDArray[np.int64]
@@ -31,14 +33,18 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
 }
 """The columns of `cloud_audit_logs` in which indicators of a kind are looked for; networks in those of addresses."""
 
+IN_PARAMETERS = frozenset({Kind.ADDRESS, Kind.ACCESS_KEY, Kind.ACCOUNT})
+"""The kinds that are looked for in the parameters of calls as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sightings:
-    """Rows of events and places in the table of indicators, pair by pair, and the column that shows each."""
+    """Rows of events and places in the table of indicators, pair by pair, and where each shows what."""
 
     rows: Places
     indicators: Places
     column: str
+    texts: Sequence[str]
 
 
 class IndicatorMatcher:
@@ -50,30 +56,41 @@ class IndicatorMatcher:
         self._values: Any = lists.table["value"].combine_chunks()
         self._ends = _micros(lists.table["valid_until"], never=np.iinfo(np.int64).max)
         own = {kind: np.flatnonzero(kinds == kind.value) for kind in Kind}
-        self._lookups: list[tuple[Kind, _Lookup]] = [
+        made: list[tuple[Kind, _Lookup]] = [
             (Kind.ADDRESS, _Networks(self._values, np.concatenate([own[Kind.ADDRESS], own[Kind.NETWORK]]))),
             (Kind.DOMAIN, _Domains(self._values, own[Kind.DOMAIN])),
             (Kind.USER_AGENT, _UserAgents(self._values, own[Kind.USER_AGENT])),
             (Kind.ACCESS_KEY, _Texts(self._values, own[Kind.ACCESS_KEY])),
             (Kind.ACCOUNT, _Texts(self._values, own[Kind.ACCOUNT])),
         ]
-        self._present = {kind for kind in Kind if len(own[kind])}
-        if Kind.NETWORK in self._present:
-            self._present.add(Kind.ADDRESS)
+        present = {Kind.ADDRESS if kind is Kind.NETWORK else kind for kind in Kind if len(own[kind])}
+        self._lookups: dict[Kind, _Lookup] = {kind: lookup for kind, lookup in made if kind in present}
 
-    def sightings(self, events: pa.Table) -> Iterator[Sightings]:
-        """What rows of `cloud_audit_logs` show, column by column; what had ended by the event's time is left out."""
-        times: Places | None = None
-        for kind, lookup in self._lookups:
-            for column in COLUMNS[kind] if kind in self._present else ():
+    def sightings(self, records: pa.Table, events: pa.Table) -> Iterator[Sightings]:
+        """What rows of `cloud_audit_logs` and their records show, column by column, parameters last.
+
+        What had ended by the event's time is left out.
+        """
+        times = _micros(events["event_time"], never=0)
+        for it in self._shown(records, events):
+            lasts = times[it.rows] < self._ends[it.indicators]
+            if lasts.any():
+                texts = [text for text, does in zip(it.texts, lasts.tolist(), strict=True) if does]
+                yield Sightings(it.rows[lasts], it.indicators[lasts], it.column, texts)
+
+    def _shown(self, records: pa.Table, events: pa.Table) -> Iterator[Sightings]:
+        for kind, lookup in self._lookups.items():
+            for column in COLUMNS[kind]:
                 codes, distinct = _encoded(events[column])
                 rows, indicators = _spread(codes, *lookup.pairs(distinct))
-                if not len(rows):
-                    continue
-                times = _micros(events["event_time"], never=0) if times is None else times
-                valid = times[rows] < self._ends[indicators]
-                if valid.any():
-                    yield Sightings(rows[valid], indicators[valid], column)
+                yield Sightings(rows, indicators, column, [distinct[code] or "" for code in codes[rows]])
+        found = named(records, events) if self._lookups.keys() & IN_PARAMETERS else []
+        for kind in IN_PARAMETERS & self._lookups.keys() if found else ():
+            own = [it for it in found if it.kind is kind]
+            places, indicators = self._lookups[kind].pairs([it.text for it in own])
+            shown = [own[place] for place in places.tolist()]
+            rows = np.asarray([it.row for it in shown], np.int64)
+            yield Sightings(rows, indicators, PARAMETERS, [it.text for it in shown])
 
 
 class _Lookup(Protocol):

@@ -39,14 +39,16 @@ def lists_of(*indicators: tuple[str, str] | tuple[str, str, datetime | None]) ->
 
 
 def events_of(*rows: dict[str, Any]) -> pa.Table:
-    fields = [EVENTS.arrow.field(it) for it in ("event_time", *TEXT_COLUMNS)]
+    asked = ("event_time", "read_only", "operation_name", "event_category", *TEXT_COLUMNS)
+    fields = [EVENTS.arrow.field(it) for it in asked]
     return pa.Table.from_pylist([{"event_time": NOON, **row} for row in rows], pa.schema(fields))
 
 
 def sighted(lists: Lists, events: pa.Table) -> set[tuple[int, str, str]]:
     """Row, column and value of the indicator."""
     values = lists.table["value"].to_pylist()
-    found = list(IndicatorMatcher(lists).sightings(events))
+    records = pa.table({"raw_json": pa.array([b"{}"] * len(events), pa.binary())})
+    found = list(IndicatorMatcher(lists).sightings(records, events))
     pairs = [
         (row, it.column, values[place])
         for it in found
@@ -214,3 +216,71 @@ def test_lists_that_have_changed_since_the_run_began_are_refused(feed: Path) -> 
     derived = a_slice({}, {}, {}, commits=COMMITS)
     with pytest.raises(ConfigError, match=r"feed\.csv have changed since the run began"):
         stale.detections(derived.records, derived.events, derived.commits)
+
+
+def in_parameters(feed: Path, parameters: Any, name: str = "Sample", **rest: Any) -> list[tuple[str, list[str]]]:
+    record = {"eventName": name, "requestParameters": parameters, "readOnly": False, **rest}
+    derived = a_slice(record, commits=(Commit(Partition("111122223333", "2024-01-01"), 1, 0, 1),))
+    found = match_rules(derived, replace(RuleBook.of(indicators=[feed]), texts=()))
+    (rows,) = found.detections
+    return [(it["rule_id"].removeprefix("ioc/"), it["evidence"]) for it in rows.to_pylist()]
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> Path:
+    path = tmp_path / "wanted.txt"
+    path.write_text("203.0.113.9\n2001:db8::9\n444455556666\nAKIAIOSFODNN7EXAMPLE\n192.0.2.0/24\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("parameters", "shown"),
+    [
+        ({"ipPermissions": {"items": [{"ipRanges": {"items": [{"cidrIp": "203.0.113.9/32"}]}}]}}, "203.0.113.9"),
+        ({"cidrIpv6": "2001:db8::9/128"}, "2001:db8::9"),
+        ({"note": "from 192.0.2.3, today"}, "192.0.2.3"),
+        ({"createVolumePermission": {"add": {"items": [{"userId": "444455556666"}]}}}, "444455556666"),
+        ({"policyDocument": '{"Principal":{"AWS":"arn:aws:iam::444455556666:root"}}'}, "444455556666"),
+        ({"accessKeyId": "AKIAIOSFODNN7EXAMPLE", "status": "Active"}, "AKIAIOSFODNN7EXAMPLE"),
+    ],
+    ids=lambda it: it if isinstance(it, str) else "",
+)
+def test_what_a_changing_call_names_in_its_parameters_is_found(wanted: Path, parameters: Any, shown: str) -> None:
+    ((_, evidence),) = in_parameters(wanted, parameters)
+    assert evidence == [f"requestParameters={shown}"]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"cidrIp": "203.0.113.0/24"},
+        {"cidrIp": "203.0.113.9/31"},
+        {"version": "1.203.0.113.9"},
+        {"bucketName": "logs-444455556666-eu"},
+        {"size": 1444455556666},
+        {"accessKeyId": "AKIAIOSFODNN7EXAMPLEX"},
+        "203.0.113.10",
+        None,
+    ],
+    ids=str,
+)
+def test_what_only_looks_alike_in_parameters_is_not_found(wanted: Path, parameters: Any) -> None:
+    assert in_parameters(wanted, parameters) == []
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_found"),
+    [
+        ({}, True),
+        ({"readOnly": True}, False),
+        ({"readOnly": None, "name": "DescribeInstances"}, False),
+        ({"readOnly": None, "name": "ModifySnapshotAttribute"}, True),
+        ({"eventCategory": "Data"}, False),
+        ({"eventCategory": "Management"}, True),
+    ],
+    ids=str,
+)
+def test_only_parameters_of_management_events_that_change_something_are_looked_into(
+    wanted: Path, rest: dict[str, Any], is_found: bool
+) -> None:
+    assert bool(in_parameters(wanted, {"userId": "444455556666"}, **rest)) is is_found
