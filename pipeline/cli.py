@@ -99,6 +99,29 @@ def demo(
     run_demo(output or Path("trailweave-demo"), quiet=quiet)
 
 
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Sources of trailweave.toml.")
+    ] = None,
+    output: OutputOption = None,
+    queue_url: Annotated[str | None, typer.Option("--queue-url", metavar="URL", help="An unnamed source.")] = None,
+    wait: Annotated[
+        int, typer.Option("--wait", metavar="S", min=1, max=20, help="How long to wait for a message.")
+    ] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """The Test button: every call of the path, dry, with what was denied to whom and what to add.
+
+    Exit codes: 0 fine, 1 misconfigured, 3 denied, 5 unreachable.
+    """
+    from pipeline import commands
+
+    code = commands.check(commands.load(output=output), names or [], queue_url, wait_s=wait, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
+
+
 @app.command(context_settings=_BEAM)
 def ingest(
     context: typer.Context,

@@ -173,6 +173,12 @@ def bucket_access(bucket: str, access: Access) -> BucketAccess:
     return BucketAccess(region, endpoint_url, frozen.access_key, frozen.secret_key, frozen.token)
 
 
+def said(fault: AwsFault) -> str:
+    """What AWS itself said of a fault; empty where nothing of it came back."""
+    response: Any = getattr(fault.__cause__, "response", None) or {}
+    return str(response.get("Error", {}).get("Message", ""))
+
+
 def principal(access: Access) -> str:
     """The arn that calls are made as, for error messages; asks STS once, which needs no permission."""
     try:

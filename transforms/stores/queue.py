@@ -64,6 +64,26 @@ def _attributes(queue_url: str, access: Access) -> dict[str, str]:
         raise
 
 
+def attributes(source: Source) -> dict[str, str]:
+    """Every attribute of the queue, as SQS names it. Raises `AwsFault`."""
+    queue_url = str(source.queue_url)
+    with calling("sqs:GetQueueAttributes", queue_name(queue_url), source.access):
+        answer = client("sqs", source.access).get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
+        found: dict[str, str] = answer.get("Attributes", {})
+        return found
+
+
+def try_delete(source: Source) -> None:
+    """Whether deleting is allowed, by a receipt that is none: nothing is deleted. Raises `AwsFault` where not."""
+    queue_url = str(source.queue_url)
+    try:
+        with calling("sqs:DeleteMessage", queue_name(queue_url), source.access):
+            client("sqs", source.access).delete_message(QueueUrl=queue_url, ReceiptHandle="trailweave-check")
+    except AwsFault as fault:
+        if not any(code in fault.code for code in _SENDERS_FAULTS_THAT_MEAN_GONE):
+            raise
+
+
 def depth(source: Source) -> dict[str, int]:
     """About how many messages the queue holds: `visible`, `in_flight`, `delayed`. Raises `AwsFault`."""
     names = {
