@@ -35,6 +35,8 @@ _PRELOAD = [
     "pipeline.dead_letters",
     __name__,
 ]
+# In the environment of a process that is to try again without waiting.
+IMPATIENT = "TRAILWEAVE_TESTS_IMPATIENT"
 _FOLDERS = {"raw file": "aws_s3_raw", "marker": "cloud_audit_logs", "ledger": "ingest_log"}
 
 
@@ -78,10 +80,26 @@ def _run(arguments: list[str], environment: dict[str, str], aim: tuple[str, int]
     os.environ.update(environment)
     if aim:
         _install(*aim)
+    if IMPATIENT in environment:
+        _hurry()
     sys.argv = ["trailweave", *arguments]
     from pipeline.cli import main
 
     main()
+
+
+def _hurry() -> None:
+    """As the fixture `impatient`: no pauses, and messages may be hidden for seconds only."""
+    import botocore.retries.standard as retries
+
+    from pipeline import ingest
+    from transforms import fetch_objects
+    from transforms.stores import queue
+
+    retries.ExponentialBackoff.delay_amount = lambda *_: 0  # type: ignore[method-assign]
+    ingest._FIRST_PAUSE_S, ingest._LONGEST_PAUSE_S = 0.02, 0.1
+    fetch_objects._MARGIN_S, fetch_objects._LOOK_S = 0.2, 0.3
+    queue._FIRST_PAUSE_S, queue._LEAST_VISIBILITY_S = 0.01, 1
 
 
 def _install(place: str, nth: int) -> None:
