@@ -10,8 +10,9 @@ shortest form, a flag as true or false, an object as its JSON. Null and an empty
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -54,7 +55,6 @@ COLUMNS = frozenset(EVENTS.arrow.names)
 _LARGEST_KEPT, _MOST_KEPT = 16_384, 8_000_000
 
 _decode = msgspec.json.Decoder().decode
-_member_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def cost(field: str | None, known: Fields) -> int:
@@ -71,6 +71,8 @@ def cost(field: str | None, known: Fields) -> int:
 
 def entry_of(value: Any) -> Entry:
     """The entry of a JSON value that is there."""
+    if type(value) is str:
+        return Entry(True, (value,))
     texts = tuple(_texts(value))
     return Entry(True, texts) if texts else _NULL
 
@@ -117,11 +119,30 @@ def _any_json(text: bytes | msgspec.Raw | str) -> Any:
             return None
 
 
-def _members(text: bytes) -> Mapping[str, bytes | msgspec.Raw]:
+def _members_of(text: bytes, path: tuple[str, ...]) -> Sequence[bytes | msgspec.Raw | None]:
+    """The JSON of those of a record's members that a path may begin with, the shortest name first; None: no such."""
+    decode, names = _decoder(path)
     try:
-        return _member_names(text)
+        return decode(text)
     except REFUSED:
-        return members(text)
+        own = members(text)
+        return [own.get(name) for name in names]
+
+
+@lru_cache(maxsize=4096)
+def _decoder(path: tuple[str, ...]) -> tuple[Callable[[bytes], Sequence[msgspec.Raw | None]], tuple[str, ...]]:
+    """A decoder that skips all other members, and the names of these."""
+    names = tuple(".".join(path[:length]) for length in range(1, len(path) + 1))
+    own = [f"member_{length}" for length in range(len(names))]
+    fields: list[Any] = [(it, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for it in own]
+    shape = msgspec.defstruct("Members", fields, rename=dict(zip(own, names, strict=True)))
+    decode = msgspec.json.Decoder(shape).decode
+
+    def told(text: bytes) -> list[msgspec.Raw | None]:
+        found = msgspec.structs.astuple(decode(text))
+        return [None if it is msgspec.UNSET else it for it in found]
+
+    return told, names
 
 
 class Table:
@@ -131,7 +152,6 @@ class Table:
         self._records, self._events, self._known = records, events, known
         self._columns: dict[str, tuple[Rows, Any]] = {}
         self._raw: Any = _one(records["raw_json"])
-        self._members: dict[int, Mapping[str, bytes | msgspec.Raw]] = {}
         self._parsed: dict[tuple[int | str, int | str], Any] = {}
         self._kept = 0
 
@@ -158,9 +178,16 @@ class Table:
             return self._distinct(field, self._events, rows, entry_of_column)
         return self.delivered(field, rows)
 
+    def is_decoded(self, field: str) -> bool:
+        """Whether `values` reads the field from a column, which may not tell null from absent."""
+        head, _, rest = field.partition(".")
+        known = self._known
+        own = head in known.parts or (not rest and (field in known.key_members or field in known.texts))
+        return own or (self._events is not None and field in COLUMNS)
+
     def delivered(self, field: str, rows: Rows) -> Values:
         """A field over some rows, read from the records themselves."""
-        path = field.split(".")
+        path = tuple(field.split("."))
         entries: dict[Entry, int] = {}
         codes = [entries.setdefault(self._of_record(row, path), len(entries)) for row in rows.tolist()]
         return Values(np.asarray(codes, np.int64), list(entries))
@@ -191,24 +218,18 @@ class Table:
             return MISSING
         return find(self._kept_json((column, text.decode("utf-8", "replace")), text), path)
 
-    def _of_record(self, row: int, path: list[str]) -> Entry:
-        own = self._members_of(row)
-        for length in range(1, len(path) + 1):
-            name = ".".join(path[:length])
-            if name in own:
-                found = find(self._kept_json((row, name), own[name]), path[length:])
+    def _of_record(self, row: int, path: tuple[str, ...]) -> Entry:
+        # The member itself may have dots in its name: each that the path may begin with is asked for at once.
+        for length, member in enumerate(_members_of(self._bytes(row), path), 1):
+            if member is not None:
+                found = find(self._kept_json((row, ".".join(path[:length])), member), path[length:])
                 if found.present:
                     return found
         return MISSING
 
-    def _members_of(self, row: int) -> Mapping[str, bytes | msgspec.Raw]:
-        found = self._members.get(row)
-        if found is None:
-            text: Any = self._raw[row].as_py()
-            found = _members(text.encode() if isinstance(text, str) else text)
-            self._keep(len(text))
-            self._members[row] = found
-        return found
+    def _bytes(self, row: int) -> bytes:
+        text: bytes | str = self._raw[row].as_py()
+        return text.encode() if isinstance(text, str) else text
 
     def _kept_json(self, place: tuple[int | str, int | str], text: bytes | msgspec.Raw) -> Any:
         if place in self._parsed:
@@ -224,7 +245,6 @@ class Table:
         """What was parsed is kept for the next rule as long as it is small: memory is bounded by the slice."""
         self._kept += size
         if self._kept > _MOST_KEPT:
-            self._members.clear()
             self._parsed.clear()
             self._kept = size
 

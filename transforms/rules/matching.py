@@ -190,7 +190,7 @@ def _exist(field: str, table: Table, rows: Rows) -> Mask:
     mask = table.values(field, rows).flags(lambda entries: [entry.present for entry in entries])
     # Decoded columns do not tell null from absent: where one has nothing, the record itself is asked.
     unsure = np.flatnonzero(~mask)
-    if len(unsure):
+    if len(unsure) and table.is_decoded(field):
         mask[unsure] = table.delivered(field, rows[unsure]).flags(lambda entries: [it.present for it in entries])
     return mask
 
