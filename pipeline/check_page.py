@@ -34,4 +34,4 @@ def render(step: Step, console: Console) -> None:
     if step.statement:
         told.append(json.dumps(step.statement))
     for text in told:
-        console.print(Padding(Text(text), (0, 0, 0, _MARGIN)))
+        console.print(Padding(Text(text), (0, 0, 0, _MARGIN), expand=False))

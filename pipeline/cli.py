@@ -122,6 +122,24 @@ def check(
         raise typer.Exit(code)
 
 
+@app.command()
+def setup(
+    print_: Annotated[bool, typer.Option("--print", help="Write the template to stdout; nothing is called.")] = False,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="A parameter of the template; may be repeated."),
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="Show the template's parameters.")] = False,
+) -> None:
+    """The CloudFormation template of everything that trailweave needs in AWS, with your names filled in."""
+    from pipeline.onboarding.template import described, filled_in
+
+    if list_all == print_:
+        raise ConfigError("give --print to write the template, or --list to see its parameters")
+    given = dict(_pair(it) for it in parameter or [])
+    sys.stdout.write(described() if list_all else filled_in(given))
+
+
 @app.command(context_settings=_BEAM)
 def ingest(
     context: typer.Context,
@@ -596,6 +614,13 @@ def _split(context: typer.Context, names: list[str]) -> tuple[list[str], list[st
 
     own = [option for parameter in context.command.params for option in parameter.opts]
     return take_beam_flags([*names, *context.args], own)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"--param {text!r} has no value; write --param NAME=VALUE")
+    return name, value
 
 
 def _day(text: str | None) -> str | None:

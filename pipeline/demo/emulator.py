@@ -23,6 +23,7 @@ from schemas.errors import ConfigError, TrailweaveError
 LOOPBACK = "127.0.0.1"
 ACCOUNT = "111122223333"
 REGION = "us-east-1"
+SERVICES = "s3,sqs,sns,sts,iam"
 _CHILD = Path(__file__).with_name("emulator_child.py")
 _LOG_TAIL_LINES = 15
 _ROOT_KEY = "emulated"
@@ -83,10 +84,13 @@ def _set_environment(wanted: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def emulator(*, enforce_iam: bool = False, start_timeout_s: float = 30.0) -> Iterator[Emulator]:
+def emulator(
+    *, enforce_iam: bool = False, services: str = SERVICES, start_timeout_s: float = 30.0
+) -> Iterator[Emulator]:
     """A fresh, empty emulated AWS for the time of the block; its process ends with the block or with ours.
 
     With `enforce_iam` calls need what IAM allows; the key in `Emulator.variables` is then the account's root.
+    `services` are those that it has, by commas.
 
     Raises ConfigError when ministack is not installed, EmulatorError when it is not healthy in time.
     """
@@ -96,7 +100,7 @@ def emulator(*, enforce_iam: bool = False, start_timeout_s: float = 30.0) -> Ite
         )
     with tempfile.TemporaryDirectory(prefix="trailweave-emulator-") as folder:
         log = Path(folder, "log.txt")
-        process, port = _start(Path(folder), log, enforce_iam)
+        process, port = _start(Path(folder), log, enforce_iam, services)
         try:
             _wait_until_healthy(process, port, log, start_timeout_s)
             yield Emulator(f"http://{LOOPBACK}:{port}", process.pid)
@@ -105,7 +109,7 @@ def emulator(*, enforce_iam: bool = False, start_timeout_s: float = 30.0) -> Ite
             process.wait()
 
 
-def _start(folder: Path, log: Path, enforce_iam: bool) -> tuple[subprocess.Popen[bytes], int]:
+def _start(folder: Path, log: Path, enforce_iam: bool, services: str) -> tuple[subprocess.Popen[bytes], int]:
     """Start the child on a socket that we have bound: nobody can take the port between, no other interface opens."""
     with socket.create_server((LOOPBACK, 0)) as listener, log.open("wb") as output:
         port = int(listener.getsockname()[1])
@@ -115,13 +119,13 @@ def _start(folder: Path, log: Path, enforce_iam: bool) -> tuple[subprocess.Popen
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_child_environment(port, folder, enforce_iam),
+            env=_child_environment(port, folder, enforce_iam, services),
             start_new_session=True,  # Ctrl-C is ours: the emulator must answer until the last run is finished
         )
     return process, port
 
 
-def _child_environment(port: int, folder: Path, enforce_iam: bool) -> dict[str, str]:
+def _child_environment(port: int, folder: Path, enforce_iam: bool, services: str) -> dict[str, str]:
     """What ministack is to see: no credentials of ours, no Docker (it would remove containers at start)."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
     return kept | {
@@ -133,7 +137,7 @@ def _child_environment(port: int, folder: Path, enforce_iam: bool) -> dict[str, 
         "GATEWAY_PORT": str(port),
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "MINISTACK_REGION": REGION,
-        "SERVICES": "s3,sqs,sns,sts,iam",
+        "SERVICES": services,
         "AUTH": str(enforce_iam).lower(),
         "AWS_ACCESS_KEY_ID": _ROOT_KEY,
         "AWS_SECRET_ACCESS_KEY": _ROOT_KEY,
