@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+from transforms.stores.listed import Listed
 
 
 class MemoryStore:
     """Files by path. A file never changes: creating one that is there is refused.
 
-    `calls` counts each operation by its name and first folder.
+    `calls` counts each operation by its name. `now` is the store's clock, in seconds; files given at the start were
+    created at 0.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.files = dict(files or {})
+        self.now = 0.0
+        self._created: dict[str, float] = {}
         self.calls: Counter[str] = Counter()
 
     def create(self, path: str, content: bytes) -> bool:
@@ -24,7 +30,15 @@ class MemoryStore:
         if path in self.files:
             return False
         self.files[path] = content
+        self._created[path] = self.now
         return True
+
+    def create_from(self, path: str, source: Path) -> bool:
+        return self.create(path, source.read_bytes())
+
+    def remove(self, path: str) -> None:
+        self.calls["remove"] += 1
+        self.files.pop(path, None)
 
     def read(self, path: str) -> bytes | None:
         self.calls["read"] += 1
@@ -43,6 +57,14 @@ class MemoryStore:
     def names(self, folder: str, after: str = "") -> list[str]:
         self.calls["names"] += 1
         return names_in(self.files, folder, after)
+
+    def listed(self, folder: str) -> list[Listed]:
+        self.calls["listed"] += 1
+        paths = {name: f"{folder}/{name}" for name in names_in(self.files, folder)}
+        return [
+            Listed(name, len(self.files[path]), self.now - self._created.get(path, 0.0))
+            for name, path in paths.items()
+        ]
 
     def folders(self, folder: str) -> list[str]:
         self.calls["folders"] += 1

@@ -86,6 +86,15 @@ class CommitLog:
         """
         if self._is_old(known):
             self.refresh(partition, known)
+        try:
+            return self._compared(partition, known, digests, times)
+        except FileNotFoundError:
+            # The cache has grown old since the look at the clock, and a part that it names was removed.
+            known.listed = None
+            self.refresh(partition, known)
+            return self._compared(partition, known, digests, times)
+
+    def _compared(self, partition: Partition, known: Known, digests: Digests, times: TimeRange) -> Snapshot:
         held = np.zeros(len(digests), np.bool_)
         matched: set[int] = set()
         for number, (low, high) in known.ranges.items():
@@ -113,7 +122,7 @@ class CommitLog:
             markers = list_files(self._store, self.marker, partition, 0 if whole else known.highest_marker)
             known.complete.update(number for it in markers for number in range(it.first, it.last + 1))
             known.highest_marker = max((it.last for it in markers), default=known.highest_marker)
-        after = max(known.files, default=0)
+        after = max((file.last for file in known.files.values()), default=0)
         for file in list_files(self._store, RAW, partition, after):
             known.files[file.first] = file
             known.highest = max(known.highest, file.last)
@@ -130,7 +139,10 @@ class CommitLog:
                 file = known.files[number]
                 with self._store.open(f"{folder_of(RAW, partition)}/{file.name}") as opened:
                     told = read_ranges(opened)
+                # What others tell of a range's first number is that of the commit, not of the range.
                 wanted = {n: it for n, it in told.items() if n in known.files and not known.files[n].is_range}
+                if file.is_range and number in told:
+                    wanted[number] = told[number]
                 known.ranges.update(wanted)
                 if number not in known.ranges:
                     known.ranges[number] = self._measure(partition, known, number)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from schemas.errors import ConfigError, StoreError
 from transforms.stores.aws import Access
+from transforms.stores.listed import Listed
 from transforms.stores.local import LocalStore
 from transforms.stores.s3 import S3Store
 
@@ -36,6 +37,12 @@ class Store(Protocol):
     def create(self, path: str, content: bytes) -> bool:
         """Create the file if it is absent: True if this call created it, False if it was there."""
 
+    def create_from(self, path: str, source: Path) -> bool:
+        """`create`, of a local file's content, which is not held in memory."""
+
+    def remove(self, path: str) -> None:
+        """Remove the file; one that is gone already is no error. Compaction alone does."""
+
     def read(self, path: str) -> bytes | None:
         """The whole content, or None if there is no such file."""
 
@@ -47,6 +54,9 @@ class Store(Protocol):
 
     def names(self, folder: str, after: str = "") -> list[str]:
         """Names of the files directly in `folder` that sort after `after`, sorted; no dot files."""
+
+    def listed(self, folder: str) -> list[Listed]:
+        """The files directly in `folder` with size and age, sorted by name; no dot files."""
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders directly in `folder`, sorted."""

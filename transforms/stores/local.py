@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 
 from schemas.errors import StoreError
+from transforms.stores.listed import Listed
+
+_COPIED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,13 @@ class LocalStore:
     root: Path
 
     def create(self, path: str, content: bytes) -> bool:
+        return self._create(path, io.BytesIO(content))
+
+    def create_from(self, path: str, source: Path) -> bool:
+        with source.open("rb") as content:
+            return self._create(path, content)
+
+    def _create(self, path: str, content: BinaryIO) -> bool:
         target = self.root / path
         temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}"
         try:
@@ -37,6 +50,12 @@ class LocalStore:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+    def remove(self, path: str) -> None:
+        try:
+            (self.root / path).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.describe(path)} cannot be removed: {error.strerror}") from error
 
     def read(self, path: str) -> bytes | None:
         try:
@@ -52,6 +71,27 @@ class LocalStore:
 
     def names(self, folder: str, after: str = "") -> list[str]:
         return sorted(name for name in self._entries(folder, folders=False) if name > after)
+
+    def listed(self, folder: str) -> list[Listed]:
+        found = []
+        for name in self.names(folder):
+            with contextlib.suppress(FileNotFoundError):
+                status = (self.root / folder / name).stat()
+                found.append((name, status.st_size, status.st_mtime))
+        now = self._now() if found else 0.0
+        return [Listed(name, size, now - created) for name, size, created in found]
+
+    def _now(self) -> float:
+        """The file system's time, which on a network is not this machine's: that of a file made now."""
+        probe = self.root / f".clock.{uuid.uuid4().hex}"
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        except OSError as error:
+            raise self._refusal(probe.name, error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
 
     def folders(self, folder: str) -> list[str]:
         return sorted(self._entries(folder, folders=True))
@@ -102,9 +142,9 @@ def _make_folder(folder: Path) -> None:
         _sync_folder(level.parent)
 
 
-def _link_new(temporary: Path, target: Path, content: bytes) -> bool:
+def _link_new(temporary: Path, target: Path, content: BinaryIO) -> bool:
     with temporary.open("xb") as file:
-        file.write(content)
+        shutil.copyfileobj(content, file, _COPIED_BYTES)
         file.flush()
         os.fsync(file.fileno())
     try:

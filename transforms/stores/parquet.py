@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,17 +73,31 @@ LOG_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"lo
 
 def encode(table: pa.Table, layout: Layout, ranges: Mapping[int, TimeRange] | None = None) -> bytes:
     """The table as a zstd Parquet file. `ranges` are the time ranges (microseconds) that its footer repeats."""
-    metadata = {_VERSION: SCHEMA_VERSION}
-    if ranges is not None:
-        metadata[_RANGES] = json.dumps(ranges)
-    names = table.column_names
-    are_few = len(table) < FEW
+    sink = pa.BufferOutputStream()
+    with open_writer(sink, table.schema.remove_metadata(), layout, ranges, are_few=len(table) < FEW) as writer:
+        writer.write_table(table.replace_schema_metadata(), row_group_size=layout.row_group)
+    return sink.getvalue().to_pybytes()
+
+
+@contextmanager
+def open_writer(
+    sink: Any,
+    schema: pa.Schema,
+    layout: Layout,
+    ranges: Mapping[int, TimeRange] | None = None,
+    *,
+    are_few: bool = False,
+) -> Iterator[pq.ParquetWriter]:
+    """A writer of a zstd Parquet file into `sink`, closed at the end; `are_few` for a file of a few rows.
+
+    `ranges` may be filled while rows are written: the footer comes last.
+    """
+    names = schema.names
     bulky = [name for name in names if name in layout.bulky]
     compression: Any = dict.fromkeys(names, "none") | dict.fromkeys(bulky, "zstd") if are_few else "zstd"
-    sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
-        table.schema.remove_metadata(),
+        schema,
         compression=compression,
         compression_level=(dict.fromkeys(bulky, 1) or None) if are_few else 1,
         use_dictionary=[] if are_few else [name for name in names if name not in layout.plain],  # type: ignore[arg-type]
@@ -90,9 +105,11 @@ def encode(table: pa.Table, layout: Layout, ranges: Mapping[int, TimeRange] | No
         store_schema=False,
     ) as writer:
         # Without the stored Arrow schema, a schema's own metadata would not be written either.
+        yield writer
+        metadata = {_VERSION: SCHEMA_VERSION}
+        if ranges is not None:
+            metadata[_RANGES] = json.dumps(ranges)
         writer.add_key_value_metadata(metadata)
-        writer.write_table(table.replace_schema_metadata(), row_group_size=layout.row_group)
-    return sink.getvalue().to_pybytes()
 
 
 def part(table: pa.Table) -> pa.Table:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from schemas.errors import AccessError
 from transforms.stores.aws import Access, AwsFault, calling, client
+from transforms.stores.listed import Listed
 from transforms.stores.ranged import ranged
 
 _TRIES = 6
@@ -27,9 +33,15 @@ class S3Store:
     access: Access
 
     def create(self, path: str, content: bytes) -> bool:
+        return self._create(path, lambda: io.BytesIO(content))
+
+    def create_from(self, path: str, source: Path) -> bool:
+        return self._create(path, lambda: source.open("rb"))
+
+    def _create(self, path: str, opened: Callable[[], BinaryIO]) -> bool:
         for attempt in range(_TRIES):
             try:
-                with self._calling("s3:PutObject", path):
+                with self._calling("s3:PutObject", path), opened() as content:
                     self._s3.put_object(Bucket=self.bucket, Key=self.key(path), Body=content, IfNoneMatch="*")
                 return True
             except AwsFault as fault:
@@ -39,6 +51,13 @@ class S3Store:
                     raise AccessError(str(fault)) from fault
                 time.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable")
+
+    def remove(self, path: str) -> None:
+        try:
+            with self._calling("s3:DeleteObject", path):
+                self._s3.delete_object(Bucket=self.bucket, Key=self.key(path))
+        except AwsFault as fault:
+            raise AccessError(str(fault)) from fault
 
     def read(self, path: str) -> bytes | None:
         try:
@@ -87,17 +106,29 @@ class S3Store:
             raise AccessError(str(fault)) from fault
 
     def names(self, folder: str, after: str = "") -> list[str]:
-        return sorted(name for name in self._listing(folder, after, "Contents", "Key") if name[0] != ".")
+        return sorted(name for name, _, _ in self._listing(folder, after, "Contents", "Key") if name[0] != ".")
+
+    def listed(self, folder: str) -> list[Listed]:
+        return sorted(
+            (
+                Listed(name, entry["Size"], (now - entry["LastModified"]).total_seconds())
+                for name, entry, now in self._listing(folder, "", "Contents", "Key")
+                if name[0] != "."
+            ),
+            key=attrgetter("name"),
+        )
 
     def folders(self, folder: str) -> list[str]:
-        return sorted(
-            name.rstrip("/") for name in self._listing(folder, "", "CommonPrefixes", "Prefix") if name[0] != "."
-        )
+        found = self._listing(folder, "", "CommonPrefixes", "Prefix")
+        return sorted(name.rstrip("/") for name, _, _ in found if name[0] != ".")
 
     def describe(self, path: str) -> str:
         return f"s3://{self.bucket}/{self.key(path)}"
 
-    def _listing(self, folder: str, after: str, group: str, member: str) -> Iterator[str]:
+    def _listing(
+        self, folder: str, after: str, group: str, member: str
+    ) -> Iterator[tuple[str, dict[str, Any], datetime]]:
+        """(name, entry, the store's time) of what stands directly in the folder."""
         prefix = self.key(folder).rstrip("/") + "/" if folder or self.prefix else ""
         try:
             with self._calling("s3:ListBucket", folder):
@@ -108,8 +139,9 @@ class S3Store:
                     **({"StartAfter": prefix + after} if after else {}),
                 )
                 for page in pages:
+                    now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
                     yield from (
-                        entry[member][len(prefix) :]
+                        (entry[member][len(prefix) :], entry, now)
                         for entry in page.get(group, ())
                         if len(entry[member]) > len(prefix)
                     )

@@ -1,0 +1,1 @@
+"""`trailweave compact`: the small files of quiet partitions become few large ones."""
