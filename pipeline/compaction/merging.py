@@ -102,8 +102,8 @@ def _sorted(tables: Iterable[pa.Table], dataset: Dataset, layout: Layout, order:
     }
     with duckdb.connect(config=config) as connection, open_writer(str(target), dataset.arrow, layout) as writer:
         connection.register("parts", pa.RecordBatchReader.from_batches(dataset.arrow, counted()))
-        ordered = connection.execute(f"FROM parts ORDER BY {order}").to_arrow_reader(layout.row_group)
-        for batch in ordered or ():
+        ordered = connection.sql(f"FROM parts ORDER BY {order}").to_arrow_reader(layout.row_group)
+        for batch in ordered:
             writer.write_table(pa.Table.from_batches([batch]).cast(dataset.arrow), row_group_size=layout.row_group)
             written += len(batch)
     if given != written:

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import count
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pyarrow as pa
 from model.explore import Explorer, Process, Program, Violation, World
-from support.memory import SYNC, SyncPool
-from support.records import NOW, event_id, exploded, receipt, record, reference
+from support.memory import SYNC, MemoryStore, SyncPool
+from support.records import ACCOUNT, DAY, NOW, event_id, exploded, receipt, record, reference
 
 import pipeline.repair
-from schemas.datasets import EVENTS, RAW
+from pipeline.compaction import compact as compaction
+from pipeline.compaction.merging import merge
+from schemas.datasets import EVENTS, RAW, Dataset
 from schemas.errors import TrailweaveError
-from schemas.values import Slice
+from schemas.values import Partition, Slice
 from transforms.commit_raw import commit_raw, left_behind
 from transforms.normalize_records import normalize_records
 from transforms.stores.commit_log import FRESH_S, CommitLog
 from transforms.stores.parquet import Layout, encode, read_table
 from transforms.stores.settings import Settings
-from transforms.stores.tree import parse_name
+from transforms.stores.tree import Numbered, parse_name
 from transforms.write_dead_letters import write_dead_letters
 from transforms.write_ingest_log import Ledger, write_ingest_log
 from transforms.write_parquet import write_parquet
 
 _ATTEMPTS = 3
+PARTITION = Partition(ACCOUNT, DAY)
+SETTINGS = Settings(sessions=False, detections=False)
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,21 @@ def _encode_once(table: pa.Table, layout: Layout) -> bytes:
     return _encoded[key]
 
 
+_merged: dict[Any, bytes] = {}
+
+
+def _merge_once(store: Any, dataset: Dataset, parts: Sequence[tuple[str, int]], target: Path, pool: Any) -> int:
+    """`merge`, once for the same parts; each is read in any case."""
+    found = {path: store.read(path) for path, _ in parts}
+    if None in found.values():
+        raise FileNotFoundError(target)
+    key = dataset.name, *found.items()
+    if key not in _merged:
+        merge(MemoryStore(found), dataset, parts, target, pool)
+        _merged[key] = target.read_bytes()
+    return target.write_bytes(_merged[key])
+
+
 _normal_forms: dict[Any, pa.Table | None] = {}
 
 
@@ -122,7 +143,8 @@ class Model:
     """Processes over messages.
 
     Each name in `workers` is a process with the messages that it receives, in order; `faults` is how many may befall
-    each of them.
+    each of them. `before` was ingested two days ago, each message by a commit. Each of `compactors` is a process, given
+    the faults that may befall it, that compacts in so many `passes`, whatever else is at work; `hours` may pass.
     """
 
     workers: dict[str, Sequence[Message]]
@@ -131,6 +153,10 @@ class Model:
     repairs: bool = False
     overwrites: bool = False
     reads_fail: bool = False
+    before: Sequence[Message] = ()
+    compactors: Sequence[int] = ()
+    hours: int = 0
+    passes: int = 2
 
     def explore(self) -> Explorer:
         """Walk every state; raises `Violation`."""
@@ -139,7 +165,7 @@ class Model:
 
         def work(world: World, received: tuple[str, ...]) -> None:
             store: Any = world
-            log = CommitLog(store, EVENTS, self.protocol.clock())
+            log = CommitLog(store, EVENTS, world.clock if self.hours else self.protocol.clock())
             for name in received:
                 self._receive(world, log, slices[name])
 
@@ -151,26 +177,42 @@ class Model:
         if self.repairs:
             programs["repair"] = _repair
             processes.append(Process("repair", ()))
+        for number, faults in enumerate(self.compactors, 1):
+            programs[f"compactor {number}"] = self._compact
+            processes.append(Process(f"compactor {number}", (), 0, faults))
+        old = {it.name: it for it in self.before}
+        kept = {event for it in self.before for event in it.events}
         explorer = Explorer(
             programs,
-            lambda files, deleted: check_end(files, deleted, messages),
+            lambda files, deleted: check_end(files, deleted | old.keys(), messages | old),
             lambda name, files: check_durable(files, messages[name]),
             self.overwrites,
             self.reads_fail,
+            (lambda files: check_visible(files, kept)) if self.compactors else None,
+            self.hours,
+            bool(self.compactors),
         )
         with (
             mock.patch("transforms.write_parquet.encode", _encode_once),
             mock.patch("transforms.write_ingest_log.encode", _encode_once),
+            mock.patch.object(compaction, "merge", _merge_once),
+            mock.patch.object(compaction, "ThreadPoolExecutor", SyncPool),
         ):
-            explorer.walk(tuple(processes))
+            explorer.walk(tuple(processes), ingested(self.before))
         return explorer
+
+    def _compact(self, world: World, _: tuple[str, ...]) -> None:
+        store: Any = world
+        for _pass in range(self.passes):
+            with suppress(TrailweaveError):
+                compaction.compact_partition(store, SETTINGS, PARTITION, quiet_s=0.0)
 
     def _receive(self, world: World, log: CommitLog, filled: Slice) -> None:
         """A failed attempt leaves the message in the queue, which delivers it again."""
         for _ in range(_ATTEMPTS):
             try:
                 self.protocol.attempt(world, log, filled)
-            except TrailweaveError:
+            except (TrailweaveError, FileNotFoundError):
                 continue
             return
         raise Violation("three attempts with one fault")
@@ -187,6 +229,16 @@ def _repair(world: World, _: tuple[str, ...]) -> None:
         pipeline.repair.repair(output, Settings())
 
 
+def ingested(messages: Sequence[Message]) -> dict[str, bytes]:
+    """The files after each message was committed and derived."""
+    store = MemoryStore()
+    log = CommitLog(store, EVENTS)
+    for message in messages:
+        committed, _ = commit_raw(message.slice(), log, SYNC, NOW)
+        write_parquet(_normalized(committed), store, log, SYNC)
+    return store.files
+
+
 @lru_cache(maxsize=4096)
 def rows(content: bytes) -> tuple[tuple[str, int], ...]:
     """(event id, commit number) of each row of a raw or events file."""
@@ -194,29 +246,56 @@ def rows(content: bytes) -> tuple[tuple[str, int], ...]:
     return tuple(zip(table["event_id"].to_pylist(), table["commit_number"].to_pylist(), strict=True))
 
 
-def numbers(files: dict[str, bytes], dataset: str) -> dict[tuple[str, int], bytes]:
-    """Files of a dataset by partition and number."""
+def visible(files: dict[str, bytes], dataset: str) -> dict[tuple[str, Numbered], bytes]:
+    """Files of a dataset by partition and numbers, as readers count them: without those that a range covers."""
     found = {}
     for path, content in files.items():
         folder, _, name = path.rpartition("/")
         if folder.startswith(f"{dataset}/"):
             numbered = parse_name(name)
             assert numbered is not None, f"{path} is no name of ours"
-            found[folder.removeprefix(f"{dataset}/"), numbered.first] = content
-    return found
+            found[folder.removeprefix(f"{dataset}/"), numbered] = content
+    ranges = [it for it in found if it[1].is_range]
+    return {
+        (partition, it): content
+        for (partition, it), content in found.items()
+        if not any(
+            where == partition and wide != it and wide.first <= it.first and it.last <= wide.last
+            for where, wide in ranges
+        )
+    }
+
+
+def check_visible(files: dict[str, bytes], kept: set[str]) -> None:
+    """At any moment a reader of either dataset sees no event twice, and each of those that were there before."""
+    for dataset in (RAW.name, EVENTS.name):
+        seen = Counter(id_ for content in visible(files, dataset).values() for id_, _ in rows(content))
+        missing = [it for it in sorted(kept) if event_id(it) not in seen]
+        assert not missing, f"readers of {dataset} miss {missing}"
+        assert set(seen.values()) <= {1}, f"readers of {dataset} see events twice"
+
+
+def covered(found: dict[tuple[str, Numbered], bytes], partition: str) -> list[int]:
+    """The numbers of a partition that files hold."""
+    mine = [it for where, it in found if where == partition]
+    return sorted(number for it in mine for number in range(it.first, it.last + 1))
 
 
 def check_end(files: dict[str, bytes], deleted: frozenset[str], messages: dict[str, Message]) -> None:
     """Every event once in both datasets under one number, numbers dense from 1, one marker for each raw file."""
     assert deleted == messages.keys(), f"still in the queue: {messages.keys() - deleted}"
-    raw, events = numbers(files, RAW.name), numbers(files, EVENTS.name)
-    assert raw.keys() == events.keys(), f"raw has {sorted(raw)}, the events have {sorted(events)}"
-    for partition in {it[0] for it in raw}:
-        mine = sorted(number for it, number in raw if it == partition)
+    raw, events = visible(files, RAW.name), visible(files, EVENTS.name)
+    for partition in {it[0] for it in (*raw, *events)}:
+        mine = covered(raw, partition)
         assert mine == [*range(1, len(mine) + 1)], f"numbers {mine} of {partition} are not dense"
-    for key, content in raw.items():
-        assert sorted(rows(content)) == sorted(rows(events[key])), f"{key} has other rows in raw than in the events"
-        assert {number for _, number in rows(content)} == {key[1]}, f"{key} holds rows of another commit"
+        assert mine == covered(events, partition), f"raw has {sorted(raw)}, the events have {sorted(events)}"
+        both = [
+            sorted(it for (where, _), content in found.items() if where == partition for it in rows(content))
+            for found in (raw, events)
+        ]
+        assert both[0] == both[1], f"{partition} has other rows in raw than in the events"
+    for (_, file), content in (*raw.items(), *events.items()):
+        assert {number for _, number in rows(content)} == {*range(file.first, file.last + 1)}, f"{file}: numbers"
     held = Counter(id_ for content in raw.values() for id_, _ in rows(content))
     wanted = {event_id(event.partition("@")[0]): event for it in messages.values() for event in it.events}
     assert not wanted.keys() - held.keys(), f"lost: {[wanted[it] for it in wanted.keys() - held.keys()]}"
@@ -229,7 +308,7 @@ def check_end(files: dict[str, bytes], deleted: frozenset[str], messages: dict[s
 def check_durable(files: dict[str, bytes], message: Message) -> None:
     """At the moment of its deletion a message's events are in both datasets, and its dead letters are written."""
     for dataset in (RAW.name, EVENTS.name):
-        held = {id_ for content in numbers(files, dataset).values() for id_, _ in rows(content)}
+        held = {id_ for content in visible(files, dataset).values() for id_, _ in rows(content)}
         missing = [it for it in message.events if event_id(it.partition("@")[0]) not in held]
         assert not missing, f"{message.name} is deleted while {missing} are not in {dataset}"
     if message.bad:
