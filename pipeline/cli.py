@@ -172,6 +172,9 @@ def ingest(
         bool,
         typer.Option("--alerts", help="Evaluate and deliver alerts after micro-batches, in a tenth of the time."),
     ] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Compact between micro-batches, in a tenth of the time.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -194,6 +197,7 @@ def ingest(
         queue_url,
         until_idle_s=until_idle,
         stitch=stitch,
+        compact=compact,
         alerts=alerts,
         workers=workers,
         pollers=pollers,
@@ -268,6 +272,20 @@ def repair(
         f"{repaired:,} commits completed, {swept:,} temporary files removed",
         as_json=as_json,
     )
+
+
+@app.command()
+def compact(
+    output: OutputOption = None,
+    first_day: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day of the events.")] = None,
+    last_day: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day of the events.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge the small files of partitions that were quiet for a day into few large ones, beside any writer."""
+    from pipeline import commands
+
+    done = commands.compact(commands.load(output=output), _day(first_day), _day(last_day))
+    _print(asdict(done), str(done), as_json=as_json)
 
 
 @app.command()

@@ -33,6 +33,7 @@ from transforms.stores.settings import agree, read_settings
 from transforms.stores.sources import Source
 
 if TYPE_CHECKING:
+    from pipeline.compaction.compact import Compacted
     from pipeline.verify import Verification
 
 _SWEEP_S = 86_400.0
@@ -51,6 +52,7 @@ def ingest(
     until_idle_s: float | None,
     stitch: bool = False,
     alerts: bool = False,
+    compact: bool = False,
     workers: int = 1,
     pollers: int = 1,
     beam_flags: Sequence[str],
@@ -61,7 +63,7 @@ def ingest(
     With several `workers` each is a process with a loop of its own.
     The configuration's `metrics_port` serves what the loops count, and whether they turn, while they run.
     With `stitch` the stories of the sessions that a micro-batch touched are recorded after it; with `alerts` alerts
-    are evaluated, and delivered to the sinks of the configuration.
+    are evaluated, and delivered to the sinks of the configuration; with `compact` quiet partitions are compacted.
     """
     from pipeline.ingest import ingest_until_stopped
     from pipeline.ingest_workers import ingest_in_processes
@@ -78,6 +80,8 @@ def ingest(
                 "--stitch and --alerts are for this machine's own loop; run `trailweave stitch --every S` and"
                 " `trailweave alert evaluate --every S` beside the engine"
             )
+        if compact:
+            raise ConfigError("--compact is for this machine's own loop; run `trailweave compact` beside it")
         if workers > 1:
             raise ConfigError("--workers is for this machine's own loop; an engine has its own parallelism")
         if config.metrics_port is not None:
@@ -89,6 +93,11 @@ def ingest(
     run = partial(loop, plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
     recorders = _recorders(config, plan, stitch=stitch, alerts=alerts)
     hooks = [recorder.after_run for recorder in recorders]
+    if compact:
+        from pipeline.compaction.beside import Compactor
+
+        compactor = Compactor(plan.output, plan.settings)
+        hooks.append(lambda _: compactor.step())
     with ExitStack() as stack:
         if config.metrics_port is not None:
             from pipeline.metrics import serving
@@ -327,6 +336,21 @@ def repair(config: Config) -> tuple[int, int]:
     prove(store)
     swept = store.sweep(_SWEEP_S) if isinstance(store, LocalStore) else 0
     return complete(output, settings, rules=config.rule_book()), swept
+
+
+def compact(config: Config, first_day: str | None, last_day: str | None) -> Compacted:
+    """Merge the small files of quiet partitions between two days; a signal ends it after the partition in work."""
+    from pipeline.compaction.compact import compact as merge
+    from pipeline.ingest import stopping
+
+    output = config.root()
+    store = open_store(output)
+    settings = read_settings(store)
+    if settings is None:
+        raise ConfigError(f"{output.uri!r} holds no trailweave data; check --output")
+    prove(store)
+    with stopping():
+        return merge(output, settings, since=first_day, until=last_day)
 
 
 def redrive(queue_url: str, to: str, *, most: int | None) -> Redriven:

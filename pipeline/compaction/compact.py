@@ -47,6 +47,12 @@ class Compacted:
     removed: int = 0
     waiting: int = 0
 
+    def __str__(self) -> str:
+        return (
+            f"{self.merged:,} files merged into {self.published:,}; {self.removed:,} removed,"
+            f" {self.waiting:,} wait for the end of their hour"
+        )
+
     def __add__(self, other: Compacted) -> Compacted:
         return Compacted(
             self.published + other.published,

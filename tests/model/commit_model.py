@@ -138,13 +138,27 @@ def _normalized(committed: Slice) -> Slice:
     return replace(committed, events=_normal_forms[key])
 
 
+@dataclass(frozen=True)
+class Compactor:
+    """A process that compacts, whatever else is at work: a part is removed by the pass after the one that covered it."""
+
+    passes: int = 2
+    faults: int = 0
+
+    def work(self, world: World, _: tuple[str, ...]) -> None:
+        """All passes; what fails is left to the next."""
+        store: Any = world
+        for _pass in range(self.passes):
+            with suppress(TrailweaveError):
+                compaction.compact_partition(store, SETTINGS, PARTITION, quiet_s=0.0)
+
+
 @dataclass
 class Model:
     """Processes over messages.
 
     Each name in `workers` is a process with the messages that it receives, in order; `faults` is how many may befall
-    each of them. `before` was ingested two days ago, each message by a commit. Each of `compactors` is a process, given
-    the faults that may befall it, that compacts in so many `passes`, whatever else is at work; `hours` may pass.
+    each of them. `before` was ingested two days ago, each message by a commit. `hours` may pass, each at any moment.
     """
 
     workers: dict[str, Sequence[Message]]
@@ -154,9 +168,8 @@ class Model:
     overwrites: bool = False
     reads_fail: bool = False
     before: Sequence[Message] = ()
-    compactors: Sequence[int] = ()
+    compactors: Sequence[Compactor] = ()
     hours: int = 0
-    passes: int = 2
 
     def explore(self) -> Explorer:
         """Walk every state; raises `Violation`."""
@@ -177,9 +190,9 @@ class Model:
         if self.repairs:
             programs["repair"] = _repair
             processes.append(Process("repair", ()))
-        for number, faults in enumerate(self.compactors, 1):
-            programs[f"compactor {number}"] = self._compact
-            processes.append(Process(f"compactor {number}", (), 0, faults))
+        for number, it in enumerate(self.compactors, 1):
+            programs[f"compactor {number}"] = it.work
+            processes.append(Process(f"compactor {number}", (), 0, it.faults))
         old = {it.name: it for it in self.before}
         kept = {event for it in self.before for event in it.events}
         explorer = Explorer(
@@ -200,12 +213,6 @@ class Model:
         ):
             explorer.walk(tuple(processes), ingested(self.before))
         return explorer
-
-    def _compact(self, world: World, _: tuple[str, ...]) -> None:
-        store: Any = world
-        for _pass in range(self.passes):
-            with suppress(TrailweaveError):
-                compaction.compact_partition(store, SETTINGS, PARTITION, quiet_s=0.0)
 
     def _receive(self, world: World, log: CommitLog, filled: Slice) -> None:
         """A failed attempt leaves the message in the queue, which delivers it again."""
