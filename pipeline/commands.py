@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -92,7 +92,7 @@ def ingest(
     loop = ingest_until_stopped if workers == 1 else partial(ingest_in_processes, workers=workers)
     run = partial(loop, plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
     recorders = _recorders(config, plan, stitch=stitch, alerts=alerts)
-    hooks = [recorder.after_run for recorder in recorders]
+    hooks: list[Callable[[Counter[str]], None]] = [recorder.after_run for recorder in recorders]
     if compact:
         from pipeline.compaction.beside import Compactor
 

@@ -86,12 +86,18 @@ def _concatenated(tables: Iterable[pa.Table], target: Path, first: int) -> int:
 def _sorted(tables: Iterable[pa.Table], dataset: Dataset, layout: Layout, order: str, target: Path) -> int:
     """Rows in order: what outgrows the memory limit is spilled beside `target`."""
     given = written = 0
+    failed: Exception | None = None
 
     def counted() -> Iterator[pa.RecordBatch]:
-        nonlocal given
-        for table in tables:
-            given += len(table)
-            yield from table.to_batches()
+        nonlocal given, failed
+        try:
+            for table in tables:
+                given += len(table)
+                yield from table.to_batches()
+        except Exception as error:
+            # DuckDB would make an error of its own of it.
+            failed = error
+            raise
 
     config: Any = {
         "threads": 2,
@@ -100,12 +106,21 @@ def _sorted(tables: Iterable[pa.Table], dataset: Dataset, layout: Layout, order:
         "TimeZone": "UTC",
         "autoinstall_known_extensions": False,
     }
-    with duckdb.connect(config=config) as connection, open_writer(str(target), dataset.arrow, layout) as writer:
-        connection.register("parts", pa.RecordBatchReader.from_batches(dataset.arrow, counted()))
-        ordered = connection.sql(f"FROM parts ORDER BY {order}").to_arrow_reader(layout.row_group)
-        for batch in ordered:
-            writer.write_table(pa.Table.from_batches([batch]).cast(dataset.arrow), row_group_size=layout.row_group)
-            written += len(batch)
+    try:
+        with duckdb.connect(config=config) as connection, open_writer(str(target), dataset.arrow, layout) as writer:
+            connection.register("parts", pa.RecordBatchReader.from_batches(dataset.arrow, counted()))
+            ordered = connection.sql(f"FROM parts ORDER BY {order}").to_arrow_reader(layout.row_group)
+            for batch in ordered:
+                writer.write_table(
+                    pa.Table.from_batches([batch]).cast(dataset.arrow), row_group_size=layout.row_group
+                )
+                written += len(batch)
+    except duckdb.Error as error:
+        if failed:
+            raise failed from None
+        raise StoreError(
+            f"{dataset.name} cannot be sorted in {target.parent}: {error}; name a roomier folder by TMPDIR"
+        ) from error
     if given != written:
         raise StoreError(f"of {given:,} rows of {dataset.name} {written:,} were sorted; nothing is published")
     return written

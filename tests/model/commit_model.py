@@ -140,7 +140,7 @@ def _normalized(committed: Slice) -> Slice:
 
 @dataclass(frozen=True)
 class Compactor:
-    """A process that compacts, whatever else is at work: a part is removed by the pass after the one that covered it."""
+    """A process that compacts, whatever else is at work; what a pass has covered, a later one removes."""
 
     passes: int = 2
     faults: int = 0
