@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from support.fault_proxy import cut, lost, s3_error, slow_down, sqs_denied
 from support.trails import event_ids, records, s3_event, trail_key, trail_object
 from support.world import World, assert_one_to_one, event_rows, read_letters
 
-from pipeline.commands import begin, load, repair, replay
+from pipeline.commands import begin, compact, load, repair, replay
+from pipeline.compaction.compact import compact_partition
 from pipeline.demo.organisation import organisation
 from pipeline.graph import Plan
 from pipeline.ingest import ingest_until_stopped
@@ -73,6 +75,30 @@ def test_the_real_trail_sent_twice_arrives_once_on_s3(aws: World) -> None:
     assert summary.counts["messages_deleted"] == 2 * 216
     assert aws.waiting() == (0, 0)
     assert_one_to_one(downloaded(aws), delivered)
+
+
+def test_a_tree_on_s3_is_compacted_and_read_and_written_on(
+    aws: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan(aws)
+    # One message a run: a commit of each object's own.
+    for key, body in OBJECTS.items():
+        aws.put(key, body)
+        ingest_until_stopped(made, Limits(1, 0.5, 0.5), until_idle_s=1, quiet=True)
+    before = event_rows(downloaded(aws), "cloud_audit_logs")
+    config = load(output=made.output.uri, output_access={"endpoint_url": aws.endpoint_url})
+    monkeypatch.setattr("pipeline.compaction.compact.compact_partition", partial(compact_partition, quiet_s=-60.0))
+
+    published = compact(config, None, None)
+    monkeypatch.setattr("pipeline.compaction.compact.GRACE_S", -60.0)
+    removed = compact(config, None, None)
+
+    assert published.merged == removed.removed == published.waiting >= 2 * len(OBJECTS)
+    assert event_rows(downloaded(aws), "cloud_audit_logs") == before
+    raw = aws.s3.list_objects_v2(Bucket=f"{aws.bucket}-out", Prefix="tree/aws_s3_raw/")["Contents"]
+    assert [str(it["Key"]).rpartition("/")[2] for it in raw] == [f"00000001-{len(OBJECTS):08d}.parquet"]
+    aws.send(*(s3_event(aws.bucket, key) for key in OBJECTS))
+    assert ingest(made).counts["events_written"] == 0
 
 
 def test_s3_and_a_folder_hold_the_same_rows(aws: World, tmp_path: Path) -> None:

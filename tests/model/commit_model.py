@@ -144,13 +144,14 @@ class Compactor:
 
     passes: int = 2
     faults: int = 0
+    settings: Settings = SETTINGS
 
     def work(self, world: World, _: tuple[str, ...]) -> None:
         """All passes; what fails is left to the next."""
         store: Any = world
         for _pass in range(self.passes):
             with suppress(TrailweaveError):
-                compaction.compact_partition(store, SETTINGS, PARTITION, quiet_s=0.0)
+                compaction.compact_partition(store, self.settings, PARTITION, quiet_s=0.0)
 
 
 @dataclass
@@ -158,7 +159,8 @@ class Model:
     """Processes over messages.
 
     Each name in `workers` is a process with the messages that it receives, in order; `faults` is how many may befall
-    each of them. `before` was ingested two days ago, each message by a commit. `hours` may pass, each at any moment.
+    each of them. `before` was ingested two days ago, each message by a commit, `underived` after it by writers that
+    were killed before they derived anything. `hours` may pass, each at any moment.
     """
 
     workers: dict[str, Sequence[Message]]
@@ -168,6 +170,7 @@ class Model:
     overwrites: bool = False
     reads_fail: bool = False
     before: Sequence[Message] = ()
+    underived: Sequence[Message] = ()
     compactors: Sequence[Compactor] = ()
     hours: int = 0
 
@@ -193,7 +196,7 @@ class Model:
         for number, it in enumerate(self.compactors, 1):
             programs[f"compactor {number}"] = it.work
             processes.append(Process(f"compactor {number}", (), 0, it.faults))
-        old = {it.name: it for it in self.before}
+        old = {it.name: it for it in (*self.before, *self.underived) if it.name not in messages}
         kept = {event for it in self.before for event in it.events}
         explorer = Explorer(
             programs,
@@ -211,7 +214,7 @@ class Model:
             mock.patch.object(compaction, "merge", _merge_once),
             mock.patch.object(compaction, "ThreadPoolExecutor", SyncPool),
         ):
-            explorer.walk(tuple(processes), ingested(self.before))
+            explorer.walk(tuple(processes), ingested(self.before, self.underived))
         return explorer
 
     def _receive(self, world: World, log: CommitLog, filled: Slice) -> None:
@@ -233,16 +236,17 @@ def _repair(world: World, _: tuple[str, ...]) -> None:
         mock.patch.object(pipeline.repair, "ThreadPoolExecutor", SyncPool),
     ):
         output: Any = None
-        pipeline.repair.repair(output, Settings())
+        pipeline.repair.repair(output, SETTINGS)
 
 
-def ingested(messages: Sequence[Message]) -> dict[str, bytes]:
-    """The files after each message was committed and derived."""
+def ingested(messages: Sequence[Message], underived: Sequence[Message]) -> dict[str, bytes]:
+    """The files after each message was committed, and, of the first ones, derived."""
     store = MemoryStore()
     log = CommitLog(store, EVENTS)
-    for message in messages:
+    for message in (*messages, *underived):
         committed, _ = commit_raw(message.slice(), log, SYNC, NOW)
-        write_parquet(_normalized(committed), store, log, SYNC)
+        if message in messages:
+            write_parquet(_normalized(committed), store, log, SYNC)
     return store.files
 
 

@@ -16,15 +16,18 @@ from support.world import event_rows, read_rows
 
 from pipeline import query
 from pipeline.commands import compact, load, repair, replay
+from pipeline.compaction import beside
 from pipeline.compaction import compact as compaction
-from pipeline.compaction.compact import Compacted
+from pipeline.compaction.compact import Compacted, chosen_partitions
 from pipeline.compaction.ranges import Sizes
 from pipeline.demo.organisation import organisation
 from schemas.datasets import ALL
-from schemas.errors import StoreError
+from schemas.errors import AccessError, StoreError
+from schemas.values import Partition
 from transforms.list_objects import Selection
 from transforms.stores.files import Output
 from transforms.stores.local import LocalStore
+from transforms.stores.settings import Settings
 
 DATASETS = ("aws_s3_raw", "cloud_audit_logs", "sessions", "detections")
 VIEWS = (*DATASETS, "sessions", "links", "stories")
@@ -277,6 +280,57 @@ def test_datasets_that_have_no_numbers_are_left_alone(output: Path) -> None:
     before = {name: files(output, name) for name in others}
     compacted(output)
     assert {name: files(output, name) for name in others} == before
+
+
+class Time:
+    """A clock that moves by what is done."""
+
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_beside_ingestion_compaction_takes_a_tenth_of_the_time_and_sweeps_again_after_an_hour(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, begun = Time(), []
+
+    def work(_store: Any, _settings: Any, partition: Partition) -> Compacted:
+        begun.append((partition, clock.now))
+        clock.now += 2.0
+        return Compacted(published=1)
+
+    monkeypatch.setattr(beside, "compact_partition", work)
+    partitions = chosen_partitions(LocalStore(output))
+    compactor = beside.Compactor(Output(str(output)), Settings(), clock)
+    first = clock.now
+    while clock.now < first + 4 * 3_600.0:
+        clock.now += 1.0
+        compactor.step()
+
+    spent = 2.0 * len(begun)
+    assert spent <= 0.1 * (clock.now - first) + 2.0 * len(partitions)
+    assert [it for it, _ in begun] == partitions * 4
+    assert begun[len(partitions)][1] - begun[0][1] >= 3_600.0
+
+
+def test_beside_ingestion_what_fails_is_told_and_the_next_partitions_are_done(
+    output: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, begun = Time(), []
+
+    def work(_store: Any, _settings: Any, partition: Partition) -> Compacted:
+        begun.append(partition)
+        if len(begun) == 1:
+            raise AccessError("s3:DeleteObject on s3://b/k was refused to me")
+        return Compacted()
+
+    monkeypatch.setattr(beside, "compact_partition", work)
+    beside.Compactor(Output(str(output)), Settings(), clock).step()
+
+    assert begun == chosen_partitions(LocalStore(output))
+    assert "s3:DeleteObject on s3://b/k was refused to me" in caplog.text
 
 
 def test_ages_are_told_by_the_store_and_not_by_content(tmp_path: Path) -> None:

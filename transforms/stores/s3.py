@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from schemas.errors import AccessError
+from schemas.errors import AccessError, StoreError
 from transforms.stores.aws import Access, AwsFault, calling, client
 from transforms.stores.listed import Listed
 from transforms.stores.ranged import ranged
@@ -111,8 +111,8 @@ class S3Store:
     def listed(self, folder: str) -> list[Listed]:
         return sorted(
             (
-                Listed(name, entry["Size"], (now - entry["LastModified"]).total_seconds())
-                for name, entry, now in self._listing(folder, "", "Contents", "Key")
+                Listed(name, entry["Size"], (self._time_of(page) - entry["LastModified"]).total_seconds())
+                for name, entry, page in self._listing(folder, "", "Contents", "Key")
                 if name[0] != "."
             ),
             key=attrgetter("name"),
@@ -127,8 +127,8 @@ class S3Store:
 
     def _listing(
         self, folder: str, after: str, group: str, member: str
-    ) -> Iterator[tuple[str, dict[str, Any], datetime]]:
-        """(name, entry, the store's time) of what stands directly in the folder."""
+    ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+        """(name, entry, answer that it is from) of what stands directly in the folder."""
         prefix = self.key(folder).rstrip("/") + "/" if folder or self.prefix else ""
         try:
             with self._calling("s3:ListBucket", folder):
@@ -139,14 +139,22 @@ class S3Store:
                     **({"StartAfter": prefix + after} if after else {}),
                 )
                 for page in pages:
-                    now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
                     yield from (
-                        (entry[member][len(prefix) :], entry, now)
+                        (entry[member][len(prefix) :], entry, page)
                         for entry in page.get(group, ())
                         if len(entry[member]) > len(prefix)
                     )
         except AwsFault as fault:
             raise AccessError(str(fault)) from fault
+
+    def _time_of(self, answer: dict[str, Any]) -> datetime:
+        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        if not told:
+            raise StoreError(
+                f"{self.describe('')} answers without the header Date, so nobody knows how old its objects are;"
+                " do not compact there"
+            )
+        return parsedate_to_datetime(told)
 
     @property
     def _s3(self) -> Any:

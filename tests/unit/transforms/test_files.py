@@ -101,6 +101,43 @@ def test_a_parquet_file_is_read_at_random(store: Store) -> None:
         assert file.read(["m"])["m"][199_999].as_py() == str(199_999 % 7)
 
 
+def test_a_local_file_is_created_whole_and_only_where_there_is_none(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"0123456789" * 300_000)
+    assert store.create_from("a/b", source)
+    source.write_bytes(b"other")
+    assert not store.create_from("a/b", source)
+    assert store.read("a/b") == b"0123456789" * 300_000
+
+
+def test_files_are_listed_with_size_and_age_and_are_removed(store: Store) -> None:
+    store.create("a/two", b"22")
+    store.create("a/one", b"1")
+    store.create("a/.hidden", b"")
+    store.create("a/deep/three", b"333")
+
+    listed = store.listed("a")
+
+    assert [(it.name, it.size) for it in listed] == [("one", 1), ("two", 2)]
+    # The store's clock may stand a second behind its own stamps.
+    assert all(-2 <= it.age_s < 300 for it in listed)
+    assert store.listed("none") == []
+    store.remove("a/one")
+    store.remove("a/one")
+    store.remove("none/at all")
+    assert store.names("a") == ["two"]
+
+
+def test_a_store_that_does_not_tell_the_time_tells_no_ages(s3: tuple[Any, str], monkeypatch: Any) -> None:
+    store = S3Store("out", "timeless", Access(endpoint_url=s3[1]))
+    store.create("a/one", b"1")
+    answer = {"ResponseMetadata": {"HTTPHeaders": {}}}
+    honest = S3Store._time_of
+    monkeypatch.setattr(S3Store, "_time_of", lambda it, _: honest(it, answer))
+    with pytest.raises(StoreError, match=r"s3://out/timeless.* without the header Date.*do not compact there"):
+        store.listed("a")
+
+
 def test_a_store_that_honours_create_if_absent_is_proven(store: Store) -> None:
     prove(store)
     prove(store)
