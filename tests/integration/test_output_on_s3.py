@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def ingest(made: Plan) -> Summary:
 def downloaded(aws: World) -> Path:
     """The tree, fetched by a plain listing."""
     name, root = f"{aws.bucket}-out", aws.output.parent / "downloaded"
+    shutil.rmtree(root, ignore_errors=True)
     for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=name):
         for entry in page.get("Contents", []):
             path = root / str(entry["Key"]).removeprefix("tree/")
@@ -77,9 +79,7 @@ def test_the_real_trail_sent_twice_arrives_once_on_s3(aws: World) -> None:
     assert_one_to_one(downloaded(aws), delivered)
 
 
-def test_a_tree_on_s3_is_compacted_and_read_and_written_on(
-    aws: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tree_on_s3_is_compacted_and_read_and_written_on(aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan(aws)
     # One message a run: a commit of each object's own.
     for key, body in OBJECTS.items():
