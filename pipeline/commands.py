@@ -295,9 +295,9 @@ def begin(config: Config, sources: dict[str, Source]) -> Plan:
     store = open_store(output)
     prove(store)
     agree(store, settings)
-    rules = config.rule_book()
-    complete(output, settings, rules=rules, since=recent())
-    return Plan(sources, output, settings, run_id=str(uuid.uuid4()), fetch=config.fetch(), rules=rules)
+    rules, enrichment = config.rule_book(), config.enrichment_book()
+    complete(output, settings, rules=rules, enrichment=enrichment, since=recent())
+    return Plan(sources, output, settings, str(uuid.uuid4()), config.fetch(), rules, enrichment)
 
 
 def refuse_loop(output: Output, source: Source) -> None:
@@ -335,7 +335,7 @@ def repair(config: Config) -> tuple[int, int]:
         raise ConfigError(f"{output.uri!r} holds no trailweave data; check --output")
     prove(store)
     swept = store.sweep(_SWEEP_S) if isinstance(store, LocalStore) else 0
-    return complete(output, settings, rules=config.rule_book()), swept
+    return complete(output, settings, rules=config.rule_book(), enrichment=config.enrichment_book()), swept
 
 
 def compact(config: Config, first_day: str | None, last_day: str | None) -> Compacted:
@@ -515,7 +515,8 @@ def hunt(
     output = config.root()
     open_tree(output)
     prove(open_store(output))
-    counts = search(output, book, selection, beam_flags=beam_flags, quiet=quiet)
+    enrichment = config.enrichment_book()
+    counts = search(output, book, selection, enrichment=enrichment, beam_flags=beam_flags, quiet=quiet)
     with asking.connect(output) as connection:
         values = {
             "ruleset": book.digest,

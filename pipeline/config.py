@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pipeline.sinks import Sink, stdout_sink
 from schemas.errors import ConfigError
 from transforms.decoding.inflate import Caps
+from transforms.enrichment.book import EnrichmentBook
 from transforms.fetch_objects import FetchLimits
 from transforms.receive_messages import Limits
 from transforms.rules.book import RuleBook
@@ -105,6 +106,28 @@ class SinkConfig(AccessConfig):
         return Sink(self.name, self.kind, self.level, url, self.topic_arn, self.access())
 
 
+class EnrichmentConfig(BaseModel):
+    """The table `[enrichment]`: files that tell more of an event's values (docs/enrichment.md)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    country: Path | None = None
+    asn: Path | None = None
+    tor: tuple[Path, ...] = ()
+    vpn: tuple[Path, ...] = ()
+    aws: tuple[Path, ...] = ()
+    cloud: tuple[Path, ...] = ()
+    hosting: tuple[Path, ...] = ()
+    accounts: Path | None = None
+    vendors: tuple[Path, ...] = ()
+    sensitive: Path | None = None
+
+    def places(self) -> dict[str, tuple[Path, ...]]:
+        """The files for each subject that has some."""
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: it if isinstance(it, tuple) else (it,) for name, it in given.items() if it}
+
+
 class Config(BaseSettings):
     """Every option, by the name that it has in trailweave.toml; sizes in bytes, times in seconds."""
 
@@ -124,6 +147,7 @@ class Config(BaseSettings):
     rules: tuple[Path, ...] = ()
     indicators: tuple[Path, ...] = ()
     suppressions: Path | None = None
+    enrichment: EnrichmentConfig = EnrichmentConfig()
     sink: tuple[SinkConfig, ...] = ()
     source: tuple[SourceConfig, ...] = ()
     max_wait: _Positive = 30.0
@@ -176,6 +200,10 @@ class Config(BaseSettings):
         if self.indicators and not (settings.normalize and settings.detections):
             raise ConfigError("indicators are looked for in normalized events: leave out --indicators, or normalize")
         return RuleBook.of(self.rules, indicators=self.indicators) if settings.detections else RuleBook()
+
+    def enrichment_book(self) -> EnrichmentBook:
+        """The files that enrich events, each opened and found good; none where nothing is normalized."""
+        return EnrichmentBook.of(self.enrichment.places() if self.normalize else {})
 
     def limits(self) -> Limits:
         """The size of a micro-batch."""
@@ -238,7 +266,9 @@ def _refusal(error: ValidationError) -> ConfigError:
 def _told(problem: Any) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        names = {*(Config if len(problem["loc"]) == 1 else SourceConfig).model_fields}
+        tables: dict[Any, type[BaseModel]] = {"enrichment": EnrichmentConfig, "sink": SinkConfig}
+        table = Config if len(problem["loc"]) == 1 else tables.get(problem["loc"][0], SourceConfig)
+        names = {*table.model_fields}
         return f"unknown option {path!r}{_hint(str(problem['loc'][-1]), names)}"
     # A table may hold a secret.
     shown = isinstance(problem["input"], str | int | float) and "external_id" not in path

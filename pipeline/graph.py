@@ -13,6 +13,8 @@ from transforms import coders
 from transforms.acknowledge_messages import AcknowledgeMessages
 from transforms.batch_messages import BatchMessages
 from transforms.commit_raw import CommitRaw
+from transforms.enrich_events import EnrichEvents
+from transforms.enrichment.book import NO_FILES, EnrichmentBook
 from transforms.explode_records import ExplodeRecords
 from transforms.fetch_objects import FetchLimits, FetchObjects
 from transforms.list_objects import ListedObjects
@@ -32,7 +34,7 @@ from transforms.write_parquet import WriteParquet
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run works with: the sources by name, the output root and its settings, the sizes, and the rules."""
+    """What a run works with: sources by name, output root and settings, sizes, rules, and files for enrichment."""
 
     sources: dict[str, Source]
     output: Output
@@ -40,6 +42,7 @@ class Plan:
     run_id: str
     fetch: FetchLimits = field(default_factory=FetchLimits)
     rules: RuleBook = NO_RULES
+    enrichment: EnrichmentBook = NO_FILES
 
 
 def ingest(pipeline: beam.Pipeline, plan: Plan, limits: Mapping[str, Limits]) -> Any:
@@ -74,7 +77,7 @@ def keep(batches: Any, plan: Plan) -> Any:
         | ExplodeRecords(plan.fetch.caps.record_bytes)
         | CommitRaw(plan.output, plan.settings)
     )
-    derived = committed | NormalizeRecords() if plan.settings.normalize else committed
+    derived = committed | NormalizeRecords() | EnrichEvents(plan.enrichment) if plan.settings.normalize else committed
     matched = derived | MatchRules(plan.rules) if plan.settings.detections else derived
     stitched = matched | StitchSessions() if plan.settings.sessions else matched
     return (

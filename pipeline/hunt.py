@@ -25,6 +25,7 @@ from pipeline.runs import run
 from schemas import counters
 from schemas.datasets import DETECTIONS, HUNTS, RAW
 from schemas.values import Partition
+from transforms.enrichment.book import NO_FILES, EnrichmentBook
 from transforms.list_objects import Selection
 from transforms.providers.rows import committed_slice
 from transforms.receive_messages import STOP
@@ -48,7 +49,13 @@ class RawFile:
 
 
 def hunt(
-    output: Output, rules: RuleBook, selection: Selection, *, beam_flags: Sequence[str] = (), quiet: bool = False
+    output: Output,
+    rules: RuleBook,
+    selection: Selection,
+    *,
+    enrichment: EnrichmentBook = NO_FILES,
+    beam_flags: Sequence[str] = (),
+    quiet: bool = False,
 ) -> Counter[str]:
     """Look through the selected accounts and days: the counts of records and of hits.
 
@@ -63,18 +70,20 @@ def hunt(
             if STOP.is_set():
                 break
             chunk = files[start : start + _RUN_FILES]
-            total += run(lambda pipeline, chunk=chunk: search(pipeline, output, rules, chunk), beam_flags)  # type: ignore[misc]
+            total += run(lambda pipeline, chunk=chunk: search(pipeline, output, rules, enrichment, chunk), beam_flags)  # type: ignore[misc]
             display.show(total, len(chunk))
     return total
 
 
-def search(pipeline: beam.Pipeline, output: Output, rules: RuleBook, files: list[RawFile]) -> Any:
+def search(
+    pipeline: beam.Pipeline, output: Output, rules: RuleBook, enrichment: EnrichmentBook, files: list[RawFile]
+) -> Any:
     """The graph: raw files in, the files of the hunt out."""
     return (
         pipeline
         | "ListRawFiles" >> beam.Create(files)
         | "SpreadFiles" >> beam.Reshuffle()
-        | "SearchRawFile" >> beam.ParDo(_Search(output, rules))
+        | "SearchRawFile" >> beam.ParDo(_Search(output, rules, enrichment))
     )
 
 
@@ -85,7 +94,9 @@ def _selected(store: Store, selection: Selection) -> Iterator[RawFile]:
                 yield RawFile(partition, file)
 
 
-def search_file(store: Store, found: RawFile, rules: RuleBook) -> tuple[int, pa.Table]:
+def search_file(
+    store: Store, found: RawFile, rules: RuleBook, enrichment: EnrichmentBook = NO_FILES
+) -> tuple[int, pa.Table]:
     """How many records a raw file holds, and its rows of `detections`; by row groups, so memory is bounded."""
     records = 0
     tables: list[pa.Table] = []
@@ -99,13 +110,13 @@ def search_file(store: Store, found: RawFile, rules: RuleBook) -> tuple[int, pa.
             for number in np.unique(numbers).tolist():
                 own = rows.take(np.flatnonzero(numbers == number)) if found.file.is_range else rows
                 committed = committed_slice(own, found.partition, number)
-                tables += derive(committed, _EVERYTHING, rules).detections
+                tables += derive(committed, _EVERYTHING, rules, enrichment).detections
     return records, pa.concat_tables(tables) if tables else DETECTIONS.arrow.empty_table()
 
 
 class _Search(beam.DoFn):
-    def __init__(self, output: Output, rules: RuleBook) -> None:
-        self._output, self._rules = output, rules
+    def __init__(self, output: Output, rules: RuleBook, enrichment: EnrichmentBook) -> None:
+        self._output, self._rules, self._enrichment = output, rules, enrichment
         self._records = Metrics.counter(counters.NAMESPACE, counters.RECORDS)
         self._hits = Metrics.counter(counters.NAMESPACE, HITS)
 
@@ -113,7 +124,7 @@ class _Search(beam.DoFn):
         self._store = open_store(self._output)
 
     def process(self, found: RawFile) -> Iterator[int]:
-        records, hits = search_file(self._store, found, self._rules)
+        records, hits = search_file(self._store, found, self._rules, self._enrichment)
         self._records.inc(records)
         self._hits.inc(len(hits))
         if len(hits):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pipeline.derive import derive
 from schemas.datasets import RAW
 from schemas.values import Partition
+from transforms.enrichment.book import NO_FILES, EnrichmentBook
 from transforms.providers.rows import committed_slice
 from transforms.rules.book import NO_RULES, RuleBook
 from transforms.stores.files import Output, Store, open_store
@@ -25,20 +26,21 @@ def repair(
     settings: Settings,
     *,
     rules: RuleBook = NO_RULES,
+    enrichment: EnrichmentBook = NO_FILES,
     since: str | None = None,
     on_commit: Callable[[], None] | None = None,
 ) -> int:
     """Complete every commit of a partition from day `since` (`yyyy-mm-dd`) on: how many were incomplete.
 
-    Safe beside living writers: "already there" is success, and the content is a function of the raw file and of
-    `rules`, whose hits become `detections`.
+    Safe beside living writers: "already there" is success, and the content is a function of the raw file, of `rules`,
+    whose hits become `detections`, and of the data that enriches.
     """
     store, log = open_store(output), commit_log(output, settings)
     count = 0
     with ThreadPoolExecutor(_LISTERS) as pool:
         for partition, number in incomplete(store, settings, pool, since):
             committed = committed_slice(log.read_commit(partition, number), partition, number)
-            write_parquet(derive(committed, settings, rules), store, log, pool)
+            write_parquet(derive(committed, settings, rules, enrichment), store, log, pool)
             count += 1
             if on_commit:
                 on_commit()

@@ -20,6 +20,8 @@ from schemas.values import ObjectPart, ObjectRef, Slice
 from transforms.commit_raw import commit_raw, left_behind
 from transforms.decoding.documents import open_documents
 from transforms.decoding.inflate import Caps
+from transforms.enrich_events import enrich_events
+from transforms.enrichment.book import NO_FILES
 from transforms.explode_records import Exploder
 from transforms.fetch_objects import Packer
 from transforms.normalize_records import normalize_records
@@ -141,7 +143,7 @@ def ingest(batches: Iterable[Sequence[Found]], slice_bytes: int, max_partitions:
             for exploded in exploder.explode(filled):
                 committed, done = commit_raw(exploded, log, SYNC, NOW)
                 for each in [*left_behind(log, done), committed]:
-                    write_parquet(stitch_sessions(normalize_records(each)), store, log, SYNC)
+                    write_parquet(stitch_sessions(enrich_events(normalize_records(each), NO_FILES)), store, log, SYNC)
                     write_dead_letters(each, store)
     return store
 

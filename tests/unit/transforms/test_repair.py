@@ -14,6 +14,8 @@ from schemas.datasets import DETECTIONS, EVENTS, RAW
 from schemas.errors import ConfigError
 from schemas.values import Partition
 from transforms.commit_raw import commit_raw
+from transforms.enrich_events import enrich_events
+from transforms.enrichment.book import NO_FILES
 from transforms.normalize_records import normalize_records
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output
@@ -52,7 +54,7 @@ def written(store: LocalStore, *, complete: bool) -> None:
         records = [record(n, day=f"2024-03-0{4 + n % 2}", account=account) for n in range(number, number + 4)]
         committed, _ = commit_raw(exploded(records), log, SYNC, NOW)
         if complete:
-            write_parquet(normalize_records(committed), store, log, SYNC)
+            write_parquet(enrich_events(normalize_records(committed), NO_FILES), store, log, SYNC)
 
 
 def test_what_is_missing_is_derived_as_its_writer_would_have(store: LocalStore, tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_commits_that_a_range_covers_are_not_derived(store: LocalStore) -> None:
     log = CommitLog(store, EVENTS)
     for name in "ab":
         committed, _ = commit_raw(exploded([record(name)]), log, SYNC, NOW)
-        write_parquet(normalize_records(committed), store, log, SYNC)
+        write_parquet(enrich_events(normalize_records(committed), NO_FILES), store, log, SYNC)
     (partition,) = list_partitions(store, RAW)
     for dataset in (RAW, EVENTS):
         folder = f"{dataset.name}/{partition.path}"

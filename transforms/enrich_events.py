@@ -1,0 +1,122 @@
+"""EnrichEvents: what the values of an event mean beyond its record, by the data of now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from schemas.datasets import EVENTS
+from schemas.values import Slice
+from transforms.enrichment.access_levels import access_level
+from transforms.enrichment.accounts import Account, Caller, caller
+from transforms.enrichment.addresses import AWS_SERVICE, Address, address
+from transforms.enrichment.agents import Agent, agent
+from transforms.enrichment.book import Data, EnrichmentBook
+from transforms.enrichment.geography import Asn
+from transforms.enrichment.techniques import techniques
+from transforms.providers.cloudtrail.columns import Distinct, constant, encoded, first_known, mapped, spread
+from transforms.stores.parquet import conform
+
+_TYPES = {field.name: field.type for field in EVENTS.arrow}
+
+
+def enrich_events(normalized: Slice, book: EnrichmentBook) -> Slice:
+    """The slice, the columns of enrichment in its `events` filled in; a slice without events stays as it is."""
+    if normalized.events is None:
+        return normalized
+    events, data = normalized.events, book.data()
+    columns: dict[str, Any] = {name: events[name] for name in events.column_names}
+    columns.update(_address(events, data))
+    columns.update(_accounts(events, data))
+    columns.update(_spread(Agent, Distinct.read(encoded(events["user_agent"]), agent)))
+    columns.update(_operation(events))
+    if data.sensitive is not None:
+        resources, first = events["referenced_resources"], events["referenced_resource"]
+        columns["resource_sensitivity"] = data.sensitive.sensitivity(resources, first)
+    columns["enrichment_version"] = constant(data.version, pa.string(), len(events))
+    return replace(normalized, events=conform(columns, EVENTS))
+
+
+def _address(events: pa.Table, data: Data) -> dict[str, Any]:
+    addresses = Distinct.read(encoded(events["caller_ip"]), str)
+    columns = _spread(Address, addresses.map(lambda it: address(it, data.networks)))
+    by_service = mapped(encoded(events["caller_service"]), lambda _: AWS_SERVICE, pa.string())
+    columns["caller_ip_class"] = first_known(columns["caller_ip_class"], by_service)
+    if data.country is not None:
+        countries = [data.country.country(it) for it in addresses.values]
+        columns["caller_ip_geolocation"] = spread(countries, pa.string(), addresses.indices)
+    if data.asn is not None:
+        columns.update(_spread(Asn, addresses.map(data.asn.asn)))
+    return columns
+
+
+def _accounts(events: pa.Table, data: Data) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    if data.accounts is not None:
+        own = data.accounts
+        found = Distinct.read(encoded(events["project"]), lambda it: own.get(it, Account()))
+        named = Distinct([(it.name, it.owner) for it in found.values], found.indices)
+        columns.update(_columns(("project_name", "project_owner"), named))
+    if data.accounts is not None or data.vendors is not None:
+        callers = Distinct.read(encoded(events["caller_project"]), lambda it: caller(it, data.accounts, data.vendors))
+        columns.update(_spread(Caller, callers))
+    return columns
+
+
+def _operation(events: pa.Table) -> dict[str, Any]:
+    pairs = _pairs(events, "resource_type_orig", "operation_name_orig")
+    told: tuple[tuple[str, Callable[[str | None, str | None], Any]], ...] = (
+        ("access_level", access_level),
+        ("attack_techniques", techniques),
+    )
+    return {
+        name: spread([function(*it) for it in pairs.values], _TYPES[name], pairs.indices) for name, function in told
+    }
+
+
+def _pairs(events: pa.Table, first: str, second: str) -> Distinct[tuple[str | None, str | None]]:
+    """The distinct pairs of values in two columns; a null is a value of its own."""
+    one, other = encoded(events[first]), encoded(events[second])
+    ones, others = ([*it.dictionary.to_pylist(), None] for it in (one, other))
+    codes = _codes(one).astype(np.int64) * len(others) + _codes(other)
+    distinct, inverse = np.unique(codes, return_inverse=True)
+    places = (divmod(code, len(others)) for code in distinct.tolist())
+    return Distinct([(ones[a], others[b]) for a, b in places], pa.array(inverse.astype(np.int32)))
+
+
+def _codes(column: Any) -> Any:
+    return column.indices.fill_null(len(column.dictionary)).to_numpy(zero_copy_only=False)
+
+
+def _spread(kind: type[Any], values: Distinct[Any]) -> dict[str, Any]:
+    """The fields of a NamedTuple `kind`, which are columns of these names."""
+    return _columns(kind._fields, values)
+
+
+def _columns(names: Sequence[str], values: Distinct[Any]) -> dict[str, Any]:
+    by_name = list(zip(*values.values, strict=True)) or [()] * len(names)
+    return {name: spread(column, _TYPES[name], values.indices) for name, column in zip(names, by_name, strict=True)}
+
+
+@dataclass(eq=False)
+class EnrichEvents(beam.PTransform[Any, Any]):
+    """Slice in, the same slice with its events enriched out."""
+
+    book: EnrichmentBook
+
+    def expand(self, slices: Any) -> Any:
+        """Enrich each slice."""
+        return slices | beam.ParDo(_Enrich(self.book)).with_output_types(Slice)
+
+
+class _Enrich(beam.DoFn):
+    def __init__(self, book: EnrichmentBook) -> None:
+        self._book = book
+
+    def process(self, normalized: Slice) -> Iterator[Slice]:
+        yield enrich_events(normalized, self._book)

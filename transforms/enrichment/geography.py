@@ -1,0 +1,74 @@
+"""Country and autonomous system of an address, from databases in MaxMind's format that a user supplies.
+
+Read are the names that MaxMind's GeoIP and GeoLite databases use, and those of IPinfo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import maxminddb
+
+from schemas.errors import ConfigError
+
+
+class Asn(NamedTuple):
+    """Columns of `cloud_audit_logs`."""
+
+    caller_ip_asn: int | None = None
+    caller_ip_asn_org: str | None = None
+
+
+class Database:
+    """One database, mapped into memory: the pages that are asked for are read, not the file."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ConfigError for a file that is none."""
+        try:
+            self._reader = maxminddb.open_database(path, maxminddb.MODE_AUTO)
+        except (OSError, maxminddb.InvalidDatabaseError, ValueError) as error:
+            raise ConfigError(f"{path} is no database in MaxMind's format (.mmdb): {error}") from error
+
+    @property
+    def version(self) -> str:
+        """Type and build date, such as `GeoLite2-Country/2026-10-27`."""
+        told = self._reader.metadata()
+        return f"{told.database_type}/{self.built.date().isoformat()}".replace(" ", "-")
+
+    @property
+    def built(self) -> datetime:
+        """When the database was built, UTC."""
+        return datetime.fromtimestamp(self._reader.metadata().build_epoch, UTC)
+
+    def country(self, address: str) -> str | None:
+        """The country as ISO 3166-1 alpha-2: where the address is, else where it is registered."""
+        found = self._get(address)
+        for name in ("country", "registered_country"):
+            place = found.get(name)
+            if isinstance(place, dict) and isinstance(place.get("iso_code"), str):
+                return str(place["iso_code"])
+        return _text(found.get("country_code"))
+
+    def asn(self, address: str) -> Asn:
+        """Number and organization."""
+        found = self._get(address)
+        number = found.get("autonomous_system_number", found.get("asn"))
+        if isinstance(number, str):
+            number = int(number[2:]) if number[:2].upper() == "AS" and number[2:].isdecimal() else None
+        organization = found.get("autonomous_system_organization", found.get("as_name"))
+        return Asn(number if isinstance(number, int) else None, _text(organization))
+
+    def _get(self, address: str) -> dict[str, Any]:
+        get: Callable[[str], Any] = self._reader.get
+        try:
+            found = get(address)
+        except ValueError:  # an address of version 6 in a database of version 4
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
