@@ -106,6 +106,18 @@ def stitching(report: Report, workload: Workload) -> None:
     report.goals.append(Goal("with sessions: CPU a record / without", ratio, 1.1))
 
 
+def detection(report: Report, workload: Workload) -> None:
+    """What rules add to a replay: the shipped ones, and 800."""
+    found = report.run(
+        "detection", {name: (name, workload) for name in ("without detections", "trailweave", "800 rules")}
+    )
+    without = found["without detections"].cpu_us
+    report.goals += [
+        Goal("with the shipped rules: CPU a record / without", found["trailweave"].cpu_us / without),
+        Goal("with 800 rules: CPU a record / without", found["800 rules"].cpu_us / without, 1.25),
+    ]
+
+
 def queue(report: Report, workload: Workload) -> None:
     """Ingest beside a replay of the same objects."""
     replayed = report.run("queue", {"replay": ("trailweave", workload)})["replay"]
@@ -127,6 +139,7 @@ def parts(quick: bool) -> dict[str, Callable[[Report], None]]:
         "low": lambda report: compare(report, low, {}),
         "growth": lambda report: growth(report, large, tenfold),
         "stitching": lambda report: stitching(report, large),
+        "detection": lambda report: detection(report, large),
         "workers": lambda report: workers(report, tenfold),
         "queue": lambda report: queue(report, large),
     }

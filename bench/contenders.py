@@ -44,6 +44,18 @@ def without_sessions(objects: Path, output: Path) -> int:
     return _replay(objects, output, workers=1, sessions=False)
 
 
+def without_detections(objects: Path, output: Path) -> int:
+    """The same without rules."""
+    return _replay(objects, output, workers=1, detections=False)
+
+
+def many_rules(objects: Path, output: Path) -> int:
+    """The same with 800 rules."""
+    from bench.many_rules import folder
+
+    return _replay(objects, output, workers=1, rules=[folder()])
+
+
 def _replay(objects: Path, output: Path, workers: int, **options: object) -> int:
     from pipeline import commands
     from transforms.list_objects import Selection
@@ -176,6 +188,8 @@ CONTENDERS: dict[str, Contender] = {
     "chdb": chdb,
     "two workers": two_workers,
     "without sessions": without_sessions,
+    "without detections": without_detections,
+    "800 rules": many_rules,
 }
 
 
