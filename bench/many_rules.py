@@ -1,7 +1,7 @@
 """Hundreds of rules to measure detection with: the shipped and, where they are, published ones, multiplied.
 
-A copy has an id of its own and asks for other values, but of the same events: source and name of an event stay, so
-that no copy is out of the question before its values are looked at.
+A copy has an id of its own and asks for other values, but of the same events where it can: source and name of an
+event stay, so that few copies are out of the question before their values are looked at.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transforms.rules.sigma import compile_rules, read_rules
 
 COUNT = 800
 _PUBLISHED = (Path("sigma/rules"), Path("suzaku-rules"))
-_KEPT = {"eventSource", "eventName", "errorCode"}
+_KEPT = frozenset({"eventSource", "eventName", "errorCode"})
 _TEXTS = {"contains", "startswith", "endswith", "all", "cased"}
 
 
@@ -61,14 +61,22 @@ def _copy(rule: dict[str, Any], number: int) -> dict[str, Any]:
     }
 
 
-def _other(value: Any, number: int, is_kept: bool = False) -> Any:
-    if isinstance(value, dict):
-        return {field: _other(inner, number, _stays(field)) for field, inner in value.items()}
+def _other(value: Any, number: int) -> Any:
     if isinstance(value, list):
-        return [_other(inner, number, is_kept) for inner in value]
-    return value if is_kept or not isinstance(value, str) else f"{value}{number}"
+        return [_other(inner, number) for inner in value]
+    if not isinstance(value, dict):
+        return _changed(value, number)
+    # Where nothing else can be asked otherwise, it is another event.
+    kept = _KEPT if any(_changes(field) for field in value) else _KEPT - {"eventName"}
+    return {field: _changed(inner, number) if _changes(field, kept) else inner for field, inner in value.items()}
 
 
-def _stays(field: str) -> bool:
+def _changed(value: Any, number: int) -> Any:
+    if isinstance(value, list):
+        return [_changed(inner, number) for inner in value]
+    return f"{value}{number}" if isinstance(value, str) else value
+
+
+def _changes(field: str, kept: frozenset[str] = _KEPT) -> bool:
     name, *modifiers = field.split("|")
-    return name in _KEPT or not _TEXTS.issuperset(modifiers)
+    return name not in kept and _TEXTS.issuperset(modifiers)

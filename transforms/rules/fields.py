@@ -52,6 +52,7 @@ class Values:
 
 
 COLUMNS = frozenset(EVENTS.arrow.names)
+_UNREAD, _ENTRY_BYTES = -1, 100
 _LARGEST_KEPT, _MOST_KEPT = 16_384, 8_000_000
 
 _decode = msgspec.json.Decoder().decode
@@ -99,6 +100,8 @@ def find(value: Any, path: Sequence[str]) -> Entry:
         found = [entry for entry in (find(element, path) for element in value) if entry.present]
         return Entry(True, tuple(text for entry in found for text in entry.texts)) if found else MISSING
     if isinstance(value, dict):
+        if len(path) == 1:
+            return entry_of(value[path[0]]) if path[0] in value else MISSING
         for length in range(1, len(path) + 1):
             name = ".".join(path[:length])
             if name in value:
@@ -119,30 +122,33 @@ def _any_json(text: bytes | msgspec.Raw | str) -> Any:
             return None
 
 
-def _members_of(text: bytes, path: tuple[str, ...]) -> Sequence[bytes | msgspec.Raw | None]:
-    """The JSON of those of a record's members that a path may begin with, the shortest name first; None: no such."""
+def _members_of(text: bytes, path: tuple[str, ...]) -> Sequence[tuple[str, bytes | msgspec.Raw]]:
+    """Those of a record's members that a path may begin with, the shortest name first: name and JSON."""
     decode, names = _decoder(path)
     try:
-        return decode(text)
+        found = msgspec.structs.astuple(decode(text))
     except REFUSED:
         own = members(text)
-        return [own.get(name) for name in names]
+        found = tuple(own.get(name, b"") for name in names)
+    return [(name, member) for name, member in zip(names, found, strict=True) if len(member)]
 
 
 @lru_cache(maxsize=4096)
-def _decoder(path: tuple[str, ...]) -> tuple[Callable[[bytes], Sequence[msgspec.Raw | None]], tuple[str, ...]]:
+def _decoder(path: tuple[str, ...]) -> tuple[Callable[[bytes], Any], tuple[str, ...]]:
     """A decoder that skips all other members, and the names of these."""
     names = tuple(".".join(path[:length]) for length in range(1, len(path) + 1))
     own = [f"member_{length}" for length in range(len(names))]
-    fields: list[Any] = [(it, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for it in own]
+    fields: list[Any] = [(it, msgspec.Raw, msgspec.Raw(b"")) for it in own]
     shape = msgspec.defstruct("Members", fields, rename=dict(zip(own, names, strict=True)))
-    decode = msgspec.json.Decoder(shape).decode
+    return msgspec.json.Decoder(shape).decode, names
 
-    def told(text: bytes) -> list[msgspec.Raw | None]:
-        found = msgspec.structs.astuple(decode(text))
-        return [None if it is msgspec.UNSET else it for it in found]
 
-    return told, names
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A field as far as it was read: of each row the code of its entry, and each entry's code."""
+
+    codes: NDArray[np.int32]
+    entries: dict[Entry, int]
 
 
 class Table:
@@ -153,6 +159,8 @@ class Table:
         self._columns: dict[str, tuple[Rows, Any]] = {}
         self._raw: Any = _one(records["raw_json"])
         self._parsed: dict[tuple[int | str, int | str], Any] = {}
+        self._read: dict[str, _Read] = {}
+        self._entries: dict[str, dict[int, Entry]] = {}
         self._kept = 0
 
     def keys(self) -> tuple[Rows, list[str]]:
@@ -167,15 +175,15 @@ class Table:
         head, _, rest = field.partition(".")
         if not rest and field in self._known.key_members:
             place = self._known.key_members.index(field)
-            return self._distinct(self._known.key, self._records, rows, lambda text: _of_key(text, place))
+            return self._distinct(field, self._known.key, self._records, rows, lambda text: _of_key(text, place))
         if not rest and field in self._known.texts:
-            return self._distinct(self._known.texts[field], self._records, rows, _of_text)
+            return self._distinct(field, self._known.texts[field], self._records, rows, _of_text)
         if head in self._known.parts:
             path = rest.split(".") if rest else []
             column = self._known.parts[head]
-            return self._distinct(column, self._records, rows, lambda text: self._of_part(column, text, path))
+            return self._distinct(field, column, self._records, rows, lambda text: self._of_part(column, text, path))
         if self._events is not None and field in COLUMNS:
-            return self._distinct(field, self._events, rows, entry_of_column)
+            return self._distinct(field, field, self._events, rows, entry_of_column)
         return self.delivered(field, rows)
 
     def is_decoded(self, field: str) -> bool:
@@ -186,17 +194,34 @@ class Table:
         return own or (self._events is not None and field in COLUMNS)
 
     def delivered(self, field: str, rows: Rows) -> Values:
-        """A field over some rows, read from the records themselves."""
+        """A field over some rows, read from the records themselves, once for all rules."""
+        if field not in self._read:
+            self._read[field] = _Read(np.full(len(self._raw), _UNREAD, np.int32), {})
+        read = self._read[field]
+        unread = rows[read.codes[rows] == _UNREAD]
         path = tuple(field.split("."))
-        entries: dict[Entry, int] = {}
-        codes = [entries.setdefault(self._of_record(row, path), len(entries)) for row in rows.tolist()]
-        return Values(np.asarray(codes, np.int64), list(entries))
+        for row in unread.tolist():
+            entry = self._of_record(row, path)
+            known = len(read.entries)
+            code = read.entries.setdefault(entry, known)
+            if code == known:
+                self._keep(_ENTRY_BYTES + sum(map(len, entry.texts)))
+            read.codes[row] = code
+        used, places = np.unique(read.codes[rows], return_inverse=True)
+        entries = list(read.entries)
+        return Values(places, [entries[code] for code in used.tolist()])
 
-    def _distinct(self, column: str, table: pa.Table, rows: Rows, entry: Callable[[Any], Entry]) -> Values:
+    def _distinct(
+        self, field: str, column: str, table: pa.Table, rows: Rows, entry: Callable[[Any], Entry]
+    ) -> Values:
         codes, distinct = self._encoded(column, table)
         used, places = np.unique(codes[rows], return_inverse=True)
-        taken = distinct.take(pa.array(used, mask=used < 0)).to_pylist()
-        return Values(places, [entry(value) for value in taken])
+        known = self._entries.setdefault(field, {-1: entry(None)})
+        unread = [code for code in used.tolist() if code not in known]
+        for code, value in zip(unread, distinct.take(pa.array(unread, pa.int64())).to_pylist(), strict=True):
+            found = known[code] = entry(value)
+            self._keep(_ENTRY_BYTES + sum(map(len, found.texts)))
+        return Values(places, [known[code] for code in used.tolist()])
 
     def _encoded(self, column: str, table: pa.Table) -> tuple[Rows, Any]:
         if column not in self._columns:
@@ -220,11 +245,10 @@ class Table:
 
     def _of_record(self, row: int, path: tuple[str, ...]) -> Entry:
         # The member itself may have dots in its name: each that the path may begin with is asked for at once.
-        for length, member in enumerate(_members_of(self._bytes(row), path), 1):
-            if member is not None:
-                found = find(self._kept_json((row, ".".join(path[:length])), member), path[length:])
-                if found.present:
-                    return found
+        for name, member in _members_of(self._bytes(row), path):
+            found = find(self._kept_json((row, name), member), path[name.count(".") + 1 :])
+            if found.present:
+                return found
         return MISSING
 
     def _bytes(self, row: int) -> bytes:
@@ -246,6 +270,8 @@ class Table:
         self._kept += size
         if self._kept > _MOST_KEPT:
             self._parsed.clear()
+            self._read.clear()
+            self._entries.clear()
             self._kept = size
 
 

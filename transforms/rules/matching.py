@@ -55,7 +55,10 @@ class RuleMatcher:
                 self._always.append(index)
             for name in names or ():
                 self._by_name[name].append(index)
-        self._open: dict[str, tuple[tuple[int, Node], ...]] = {}
+        # What is left to ask of a key's rows, as places in `_asked`: a condition is hashed once, not once a slice.
+        self._open: dict[str, tuple[int, ...]] = {}
+        self._asked: list[tuple[int, Node]] = []
+        self._numbers: dict[tuple[int, Node], int] = {}
 
     def hits(self, records: pa.Table, events: pa.Table | None) -> list[Hits]:
         """The rules that hold for some row, in the order of the rules."""
@@ -66,12 +69,13 @@ class RuleMatcher:
         order = np.argsort(codes, kind="stable")
         present, starts = np.unique(codes[order], return_index=True)
         ends = np.append(starts[1:], len(order))
-        asked: dict[tuple[int, Node], list[Rows]] = defaultdict(list)
+        asked: dict[int, list[Rows]] = defaultdict(list)
         for code, start, end in zip(present.tolist(), starts.tolist(), ends.tolist(), strict=True):
             for question in self._questions(keys[code]):
                 asked[question].append(order[start:end])
         found: dict[int, list[Rows]] = defaultdict(list)
-        for (index, condition), parts in asked.items():
+        for question, parts in asked.items():
+            index, condition = self._asked[question]
             rows = np.sort(np.concatenate(parts))
             rows = rows[holds(condition, table, rows)]
             if len(rows):
@@ -113,9 +117,11 @@ class RuleMatcher:
                 return cost(field, self._fields)
         return 0
 
-    def _questions(self, key: str) -> tuple[tuple[int, Node], ...]:
+    def _questions(self, key: str) -> tuple[int, ...]:
         known = self._open.get(key)
         if known is None:
+            if len(self._open) == _MOST_KEYS:
+                self._open.clear()
             values = {
                 name: MISSING if value is None else entry_of(value)
                 for name, value in zip(self._fields.key_members, _key(key), strict=True)
@@ -123,10 +129,14 @@ class RuleMatcher:
             names = values.get("eventName", MISSING).texts
             named = self._by_name.get(names[0].lower(), []) if names else []
             decided = ((index, decide(self._rules[index][1], values)) for index in sorted([*named, *self._always]))
-            known = self._open[key] = tuple((index, left) for index, left in decided if left is not False)
-            if len(self._open) > _MOST_KEYS:
-                self._open.clear()
+            known = self._open[key] = tuple(self._number(index, left) for index, left in decided if left is not False)
         return known
+
+    def _number(self, index: int, left: Node) -> int:
+        number = self._numbers.setdefault((index, left), len(self._asked))
+        if number == len(self._asked):
+            self._asked.append((index, left))
+        return number
 
 
 def decide(node: Node, known: dict[str, Entry]) -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from support import plain_sigma
 from schemas.datasets import DETECTIONS
 from schemas.values import Commit, Partition
 from transforms.providers import PROVIDERS_BY_NAME
+from transforms.rules import fields
 from transforms.rules.matching import RuleMatcher
 from transforms.rules.sigma import Rule, RuleText, compile_rules
 
@@ -361,3 +363,25 @@ def test_a_rule_may_ask_for_columns_of_cloud_audit_logs() -> None:
         )
         rule = in_yaml(text)
         assert [it.rows.tolist() for it in RuleMatcher([rule], PROVIDER).hits(table, events)] == [[0]]
+
+
+def test_many_rules_over_one_field_hit_as_each_does_alone_however_little_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records = [record(eventName="PutObject", requestParameters={"key": f"k{n % 7}", "size": n}) for n in range(50)]
+    rules = [
+        compiled({"one": {f"requestParameters.{field}|{how}": value}, "condition": "one"}, id=str(uuid.uuid4()))
+        for field, how, value in [("key", "endswith", "3"), ("key", "contains", "k"), ("size", "gte", 20)]
+    ]
+    rules.append(compiled({"one": {"requestParameters.key|exists": False}, "condition": "one"}, id=str(uuid.uuid4())))
+    alone = [hit(rule, records) for rule in rules]
+    assert [sum(it) for it in alone] == [7, 50, 30, 0]
+    for kept in (fields._MOST_KEPT, 0):
+        monkeypatch.setattr(fields, "_MOST_KEPT", kept)
+        matcher = RuleMatcher(rules, PROVIDER)
+        for _ in range(2):
+            found = {it.rule.id: it.rows.tolist() for it in matcher.hits(decoded(records), None)}
+            expected = {
+                rule.id: np.flatnonzero(it).tolist() for rule, it in zip(rules, alone, strict=True) if any(it)
+            }
+            assert found == expected
