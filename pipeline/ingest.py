@@ -25,6 +25,7 @@ from transforms.fetch_objects import reads_again
 from transforms.parse_notifications import parse_notification
 from transforms.receive_messages import IN_HAND, STOP, Limits
 from transforms.stores.aws import AwsFault
+from transforms.stores.files import open_store, prove
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,8 @@ def ingest_until_stopped(
     """Run micro-batches until a signal, or until no message has come for `until_idle_s` seconds.
 
     A run that something unforeseen ends is done again in halves, so that one message does not stop the others.
-    One that fails as a whole is tried again after a pause: its messages were not deleted. Raises what a run raised
+    One that fails as a whole is tried again after a pause: its messages were not deleted. Nothing is received before
+    the output can be written again. Raises what a run raised
     when the first one was denied access, or when ten have failed in a row.
     """
     started = idle_since = time.monotonic()
@@ -132,6 +134,9 @@ def ingest_until_stopped(
             due = {name: given for name, it in breakers.items() if (given := it.limits(limits, now))}
             if due:
                 try:
+                    if failures:
+                        # A message that is received while nothing can be written is used up for nothing.
+                        prove(open_store(plan.output))
                     counts = _run(plan, due, beam_flags)
                     failures = 0
                     _tell(counts, plan, time.monotonic() - now)

@@ -35,6 +35,12 @@ class StoreError(TrailweaveError):
     exit_code = 2
 
 
+class OutputError(StoreError):
+    """A store that cannot be written as things are: full, read-only, or denied. It may be tried again later."""
+
+    exit_code = 3
+
+
 class WorkerError(TrailweaveError):
     """Worker processes that end without a word, one after another."""
 

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from schemas.errors import StoreError
+from schemas.errors import OutputError, StoreError
 from transforms.stores.listed import Listed
 
 _COPIED_BYTES = 1 << 20
@@ -128,7 +128,7 @@ class LocalStore:
                 f"{where}: the file system refused a hard link ({error.strerror}); create-if-absent needs them, use"
                 " a local file system that has them, or s3://"
             )
-        return StoreError(f"{where} cannot be written: {error.strerror}")
+        return OutputError(f"{where} cannot be written: {error.strerror}; nothing is lost: free or mend it")
 
 
 def _make_folder(folder: Path) -> None:
