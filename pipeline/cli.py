@@ -553,6 +553,21 @@ def check_indicators(
     _print({"lists": [asdict(it) for it in tallies]}, "\n".join(lines), as_json=as_json)
 
 
+enrich = typer.Typer(help="The data that enriches events: [enrichment] in trailweave.toml.", no_args_is_help=True)
+app.add_typer(enrich, name="enrich")
+
+
+@enrich.command("update")
+def enrich_update(
+    form: Annotated[str, typer.Option("--format", metavar="table|csv|json|jsonl")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Which data is loaded, its version and age, and where to get what is missing. Nothing is downloaded."""
+    from pipeline import commands
+
+    commands.show_enrichment(commands.load(), "json" if as_json else form)
+
+
 alert = typer.Typer(help="What an analyst acts on.", no_args_is_help=True)
 app.add_typer(alert, name="alert")
 

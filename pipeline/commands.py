@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -494,6 +495,17 @@ def show_story(config: Config, asked: Mapping[str, str | None], *, as_json: bool
         print(json_of(asdict(found)))
     else:
         render(found, console(sys.stdout))
+
+
+def show_enrichment(config: Config, form: str) -> None:
+    """Print what enriches events."""
+    from pipeline import enrichment
+    from pipeline.rows import print_rows
+
+    rows = enrichment.loaded(config.enrichment_book(), datetime.now(UTC))
+    print_rows(enrichment.in_short(rows) if form == "table" else rows, form, sys.stdout)
+    if form == "table" and (lines := enrichment.missing(rows)):
+        print("\nnot given; set it under [enrichment] in trailweave.toml:", *lines, sep="\n  ")
 
 
 def hunt(

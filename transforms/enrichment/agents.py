@@ -114,6 +114,8 @@ _SERVICES = {
     "signin.amazonaws.com": ("AWS console", CONSOLE),
     "cloudformation.amazonaws.com": ("CloudFormation", IAC),
 }
+# The console of a service: console.ec2.amazonaws.com.
+_CONSOLE = re.compile(r"console\.[\w-]+\.amazonaws\.com(?:\.cn)?")
 _SERVICE = re.compile(r"[\w.-]+\.(?:amazonaws\.com(?:\.cn)?|aws\.internal)")
 
 _READ = 4_096
@@ -125,6 +127,8 @@ def agent(text: str) -> Agent:
     text = text[:_READ].strip()
     if text in _SERVICES:
         return Agent(*_SERVICES[text])
+    if _CONSOLE.fullmatch(text):
+        return Agent("AWS console", CONSOLE)
     if _SERVICE.fullmatch(text):
         return Agent(text, AWS_SERVICE)
     system = next((name for name, pattern in _FOUND_SYSTEMS if pattern.search(text)), None)

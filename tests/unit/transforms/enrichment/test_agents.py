@@ -25,6 +25,7 @@ AGENTS = {
     "S3 Browser 9.5.5 <https://s3browser.com>": Agent("S3 Browser", "STORAGE_CLIENT", "9.5.5", None),
     "[S3Console/0.4, aws-internal/3]": Agent("Amazon S3 console", "CONSOLE", "0.4", None),
     "signin.amazonaws.com": Agent("AWS console", "CONSOLE", None, None),
+    "console.ec2.amazonaws.com": Agent("AWS console", "CONSOLE", None, None),
     "cloudformation.amazonaws.com": Agent("CloudFormation", "IAC", None, None),
     "autoscaling.amazonaws.com": Agent("autoscaling.amazonaws.com", "AWS_SERVICE", None, None),
     "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36 Edg/120.1": (
