@@ -87,7 +87,7 @@ def parse(stored: SignedText) -> Digest | None:
     """The digest that the text holds; None if it holds none."""
     try:
         return msgspec.json.decode(stored.text, type=Digest)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
