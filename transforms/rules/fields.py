@@ -157,7 +157,8 @@ class Table:
     def __init__(self, records: pa.Table, events: pa.Table | None, known: Fields) -> None:
         self._records, self._events, self._known = records, events, known
         self._columns: dict[str, tuple[Rows, Any]] = {}
-        self._raw: Any = _one(records["raw_json"])
+        # Records of a slice come as a dictionary as well, whose scalars are slow.
+        self._raw_codes, self._raw = _codes(_one(records["raw_json"]))
         self._parsed: dict[tuple[int | str, int | str], Any] = {}
         self._read: dict[str, _Read] = {}
         self._entries: dict[str, dict[int, Entry]] = {}
@@ -196,7 +197,7 @@ class Table:
     def delivered(self, field: str, rows: Rows) -> Values:
         """A field over some rows, read from the records themselves, once for all rules."""
         if field not in self._read:
-            self._read[field] = _Read(np.full(len(self._raw), _UNREAD, np.int32), {})
+            self._read[field] = _Read(np.full(len(self._raw_codes), _UNREAD, np.int32), {})
         read = self._read[field]
         unread = rows[read.codes[rows] == _UNREAD]
         path = tuple(field.split("."))
@@ -226,17 +227,13 @@ class Table:
     def _encoded(self, column: str, table: pa.Table) -> tuple[Rows, Any]:
         if column not in self._columns:
             one = _one(table[column])
-            if pa.types.is_list(one.type):
-                codes, distinct = np.arange(len(one)), one
-            else:
-                one = one if pa.types.is_dictionary(one.type) else one.dictionary_encode()
-                codes, distinct = one.indices.fill_null(-1).to_numpy().astype(np.int64), one.dictionary
+            is_plain = pa.types.is_list(one.type) or pa.types.is_dictionary(one.type)
+            codes, distinct = _codes(one if is_plain else one.dictionary_encode())
             self._columns[column] = codes, distinct
         return self._columns[column]
 
     def _text(self, row: int) -> str:
-        text: bytes = self._raw[row].as_py()
-        return text.decode() if isinstance(text, bytes) else text
+        return self._bytes(row).decode()
 
     def _of_part(self, column: str, text: bytes | None, path: list[str]) -> Entry:
         if not text:
@@ -252,8 +249,9 @@ class Table:
         return MISSING
 
     def _bytes(self, row: int) -> bytes:
-        text: bytes | str = self._raw[row].as_py()
-        return text.encode() if isinstance(text, str) else text
+        # Text is not decoded to be encoded again.
+        text: bytes = self._raw[int(self._raw_codes[row])].as_buffer().to_pybytes()
+        return text
 
     def _kept_json(self, place: tuple[int | str, int | str], text: bytes | msgspec.Raw) -> Any:
         if place in self._parsed:
@@ -293,3 +291,10 @@ def entry_of_column(value: Any) -> Entry:
 
 def _one(column: Any) -> Any:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _codes(column: Any) -> tuple[Rows, Any]:
+    """Of each row the place of its value (-1: null), and the values, as they are if the column is no dictionary."""
+    if not pa.types.is_dictionary(column.type):
+        return np.arange(len(column)), column
+    return column.indices.fill_null(-1).to_numpy().astype(np.int64), column.dictionary
