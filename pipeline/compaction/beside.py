@@ -35,15 +35,18 @@ class Compactor:
     clock: Callable[[], float] = time.monotonic
     _partitions: Iterator[Partition] | None = field(default=None, init=False)
     _sweep_at: float = field(default=float("-inf"), init=False)
-    _ended: float = field(default=float("-inf"), init=False)
+    _ended: float = field(init=False)
     _not_before: float = field(default=float("-inf"), init=False)
+
+    def __post_init__(self) -> None:
+        self._ended = self.clock()
 
     def step(self) -> None:
         """What the time since the last step allows."""
         began = self.clock()
         if began < self._not_before or (self._partitions is None and began < self._sweep_at):
             return
-        allowed = min(began - self._ended, _SWEEP_S) / _PAUSE_BY_WORK
+        allowed = (began - self._ended) / _PAUSE_BY_WORK
         done, now = Compacted(), began
         try:
             for partition in self._remaining(began):

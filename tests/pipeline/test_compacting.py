@@ -327,7 +327,10 @@ def test_beside_ingestion_what_fails_is_told_and_the_next_partitions_are_done(
         return Compacted()
 
     monkeypatch.setattr(beside, "compact_partition", work)
-    beside.Compactor(Output(str(output)), Settings(), clock).step()
+    compactor = beside.Compactor(Output(str(output)), Settings(), clock)
+    for _ in range(100):
+        clock.now += 1.0
+        compactor.step()
 
     assert begun == chosen_partitions(LocalStore(output))
     assert "s3:DeleteObject on s3://b/k was refused to me" in caplog.text

@@ -67,6 +67,21 @@ def test_until_idle_it_ingests_everything_and_prints_a_summary(aws: World) -> No
     assert_one_to_one(aws.output, IDS)
 
 
+def test_with_compact_it_merges_what_was_quiet(aws: World) -> None:
+    for name in ("one", "two"):
+        aws.put(trail_key(name), trail_object(records(range(10) if name == "one" else range(5, 20))))
+        aws.ingest()
+    for path in aws.output.rglob("*.parquet"):
+        os.utime(path, (time.time() - 172_800,) * 2)
+
+    with ingesting(aws, "--until-idle", "1", "--compact") as process:
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 0, err
+    assert len([*aws.output.glob("aws_s3_raw/*/*/00000001-00000002.parquet")]) == 1
+    assert len([*aws.output.glob("cloud_audit_logs/*/*/00000001-00000002.parquet")]) == 1
+
+
 def test_with_stitch_it_records_stories_as_it_goes(aws: World) -> None:
     aws.put(trail_key("sessions"), trail_object([assume("issue", 100, user()), use("use", 130, role(100))]))
     with ingesting(aws, "--until-idle", "1", "--stitch") as process:

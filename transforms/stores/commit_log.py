@@ -25,6 +25,8 @@ from transforms.stores.tree import Numbered, folder_of, list_files, path_of
 
 # A cache listed longer ago than this may have missed that compaction removed parts (it waits an hour).
 FRESH_S = 30 * 60
+# Time in which the machine is suspended counts too: `time.monotonic` on Linux leaves it out.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 REPEATED_RANGES = 64
 _MAX_PARTITIONS = 4_096
 _MAX_DIGESTS = 4_000_000
@@ -61,10 +63,10 @@ class Snapshot:
 class CommitLog:
     """The logs of all partitions under one output root. `marker` is the completeness dataset; None: raw itself."""
 
-    def __init__(self, store: Store, marker: Dataset | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: Store, marker: Dataset | None, clock: Callable[[], float] | None = None) -> None:
         self._store = store
         self.marker = marker
-        self._clock = clock
+        self._clock = clock or (lambda: time.clock_gettime(_CLOCK))
         self._known: OrderedDict[Partition, Known] = OrderedDict()
         self._digests: OrderedDict[tuple[Partition, Numbered], Digests] = OrderedDict()
         self._held_digests = 0

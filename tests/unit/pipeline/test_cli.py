@@ -90,6 +90,7 @@ USAGE = {
     "a bad queue": (["ingest", "--queue-url", "q", "--output", "o"], "queue_url' has the value 'q'"),
     "a bad number": (["ingest", "--max-slice-bytes", "5", "--output", "o"], "'max_slice_bytes' has the value 5"),
     "no data": (["repair", "--output", "o"], "'o' holds no trailweave data"),
+    "nothing to compact": (["compact", "--output", "o"], "'o' holds no trailweave data"),
     "another scheme": (["status", "--output", "gs://b"], "'gs'"),
 }
 
