@@ -49,6 +49,7 @@ _LISTED = pa.schema([(name, pa.string()) for name in ("bucket", "key", "etag")] 
 _ROWS_A_BATCH = 10_000
 _READERS = 8
 _SHOWN = 20
+_MOST_DIGEST_BYTES = 50_000_000
 _DAY = timedelta(days=1)
 
 
@@ -286,6 +287,8 @@ def _asked_for(chain: Sequence[ObjectRef], source: Source) -> dict[str, str]:
 
 
 def _read(ref: ObjectRef, source: Source) -> SignedText | Finding:
+    if (ref.size or 0) > _MOST_DIGEST_BYTES:
+        return Finding("invalid", ref.bucket, ref.key, f"it has {ref.size:,} bytes: no digest file is so large")
     try:
         return opened(read_digest(ref, source.access))
     except Damaged as damage:

@@ -198,6 +198,19 @@ def test_a_digest_that_is_not_right_in_itself_is_invalid(
     assert told.digests == 4
 
 
+def test_an_object_too_large_for_a_digest_is_invalid_and_not_read(
+    make_world: Callable[..., World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty = make_world(proxied=True)
+    monkeypatch.setattr("pipeline.verify._MOST_DIGEST_BYTES", 1_000)
+    faulty.put_all(dict(LOGS))
+    faulty.one_run(len(LOGS))
+    faulty.s3.put_object(Bucket=faulty.bucket, Key=digest_key(3), Body=bytes(1_001))
+
+    assert found(verified(faulty, tmp_path)) == [("invalid", digest_key(3))]
+    assert not faulty.proxy.calls("GetObject", key=digest_key(3))
+
+
 def test_a_chain_that_begins_anew_is_worth_a_note(trail: World, tmp_path: Path) -> None:
     _write(trail)
 
