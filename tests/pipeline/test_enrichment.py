@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from pipeline import query
 from pipeline.cli import app
 from pipeline.commands import load, repair, replay
+from pipeline.hunt import hunt
 from schemas.errors import ConfigError
 from transforms.list_objects import Selection
+from transforms.rules.book import RuleBook
 from transforms.rules.samples import whole
 from transforms.stores.files import Output
 
@@ -92,8 +94,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def replayed(output: Path) -> Output:
-    config = load(output=str(output))
+def replayed(output: Path, **flags: Any) -> Output:
+    config = load(output=str(output), **flags)
     replay(config, ["in"], Selection(), workers=1, force=False, dead_letters=False, beam_flags=(), quiet=True)
     return Output(str(output))
 
@@ -118,6 +120,30 @@ def test_a_replay_enriches_each_event_by_the_files_of_the_configuration(home: Pa
     assert told["vendor"][10:] == ("WRITE", ["T1078.004"], "CROWN_JEWEL")
     assert told["service"][0] == "AWS_SERVICE"
     assert told["service"][8] == "config.amazonaws.com"
+
+
+RULE = """
+title: From Tor or Kali
+logsource: {product: trailweave, service: cloud_audit_logs}
+detection: {tor: {caller_ip_class: TOR}, kali: {caller_os: KALI}, condition: tor or kali}
+"""
+
+
+def test_rules_see_what_enrichment_tells_in_ingestion_and_in_hunts_alike(home: Path) -> None:
+    (home / "rule.yml").write_text(RULE)
+
+    def hits(output: Output) -> list[Any]:
+        with query.connect(output) as connection:
+            asked = "SELECT event_id FROM detections WHERE rule_title = 'From Tor or Kali' ORDER BY ALL"
+            return [it for (it,) in connection.sql(asked).fetchall()]
+
+    ingested = replayed(home / "with", rules=[home / "rule.yml"])
+    assert hits(ingested) == ["from-ec2", "from-tor"]
+    later = replayed(home / "without")
+    assert hits(later) == []
+    book = RuleBook.of([home / "rule.yml"], shipped=False)
+    hunt(later, book, Selection(), enrichment=load().enrichment_book(), quiet=True)
+    assert hits(later) == hits(ingested)
 
 
 def test_a_commit_that_repair_derives_equals_the_one_that_its_writer_would_have_made(home: Path) -> None:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import csv
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -28,11 +29,16 @@ class Network(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A network of a list: the first `bits` bits of 128 of its addresses, as a number, and whose it is."""
+    """A network of a list: its first address as a number, the length of its prefix, of 128 bits, and whose it is."""
 
+    first: int
     bits: int
-    key: int
     network: Network
+
+    @property
+    def end(self) -> int:
+        """The address behind its last."""
+        return self.first + (1 << (128 - self.bits))
 
 
 def entry(prefix: str, network: Network) -> Entry:
@@ -41,32 +47,44 @@ def entry(prefix: str, network: Network) -> Entry:
     if found is None:
         raise ValueError(f"{prefix!r} is no network")
     first, bits = found
-    return Entry(bits, int.from_bytes(first) >> (128 - bits), network)
+    return Entry(int.from_bytes(first), bits, network)
 
 
 class Networks:
-    """Networks by prefix. The longest prefix that holds an address decides, whatever the order of the lists."""
+    """Networks by address. The longest prefix that holds an address decides, whatever the order of the lists."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        by_length: dict[int, dict[int, Network]] = {}
-        for bits, key, network in entries:
-            at = by_length.setdefault(bits, {})
-            at[key] = min(at.get(key, network), network, key=_precedence)
-        self._by_length = sorted(by_length.items(), reverse=True)
+        kept: dict[tuple[int, int], Entry] = {}
+        for it in entries:
+            key = it.first, it.bits
+            kept[key] = min(kept.get(key, it), it, key=lambda one: _precedence(one.network))
+        self._count = len(kept)
+        # Prefixes lie within each other or apart: cut into ranges that lie side by side, each with its longest one.
+        ranges: dict[int, Network | None] = {0: None}
+        around: list[Entry] = []
+        for _, it in sorted(kept.items()):
+            _leave(around, it.first, ranges)
+            ranges[it.first] = it.network
+            around.append(it)
+        _leave(around, 1 << 128, ranges)
+        ranges.pop(1 << 128, None)
+        self._starts = [start.to_bytes(16) for start in ranges]
+        self._networks = list(ranges.values())
 
     def __len__(self) -> int:
-        return sum(len(at) for _, at in self._by_length)
+        return self._count
 
     def find(self, address: str) -> Network | None:
         """The network that holds the address."""
-        first = packed(address)
-        if first is None:
-            return None
-        number = int.from_bytes(first)
-        for bits, at in self._by_length:
-            if (network := at.get(number >> (128 - bits))) is not None:
-                return network
-        return None
+        place = packed(address)
+        return None if place is None else self._networks[bisect_right(self._starts, place) - 1]
+
+
+def _leave(around: list[Entry], place: int, ranges: dict[int, Network | None]) -> None:
+    """Leave the networks that end at or before a place: behind each lies what is around it."""
+    while around and around[-1].end <= place:
+        end = around.pop().end
+        ranges[end] = around[-1].network if around else None
 
 
 # A prefix of several services stands in AWS's list once for each, in AMAZON's always, in EC2's often.

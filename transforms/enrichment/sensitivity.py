@@ -7,7 +7,6 @@ for any text and `?` for a character; case counts. `#` at the beginning of a lin
 from __future__ import annotations
 
 import csv
-import fnmatch
 import re
 from typing import Any
 
@@ -31,35 +30,37 @@ class Patterns:
             raise ValueError("it holds no pattern")
         self.words = [row[1] if len(row) > 1 and row[1] else CROWN_JEWEL for row in rows]
         regexes = [_regex(row[0]) for row in rows]
-        self._each = [re.compile(it) for it in regexes]
-        self._any = re.compile("|".join(f"(?:{it})" for it in regexes))
+        self._each = [re.compile(it, re.DOTALL) for it in regexes]
+        self._any = f"(?s)^(?:{'|'.join(regexes)})$"
+        self._fits(pa.array([], pa.string()))  # refuses more patterns than can be looked for at once
 
-    def find(self, resource: str) -> int | None:
-        """The place of the first pattern that fits a resource's id."""
-        if not self._any.match(resource):
-            return None
-        return next(place for place, pattern in enumerate(self._each) if pattern.match(resource))
+    def find(self, resource: str) -> int:
+        """The place of the first pattern that fits a resource's id; one past the last where none does."""
+        places = (place for place, pattern in enumerate(self._each) if pattern.fullmatch(resource))
+        return next(places, len(self._each))
 
     def sensitivity(self, resources: pa.ChunkedArray[Any], first: pa.ChunkedArray[Any]) -> Any:
         """A word for each row: of the first pattern that fits any of its resources, or the one that stands first."""
         lists: Any = resources.combine_chunks()
-        flat = pa.chunked_array([lists.flatten()])
         rows: Any = pc.list_parent_indices(lists)
-        best = np.full(len(lists), len(self.words), np.int32)
-        np.minimum.at(best, rows.to_numpy(), self._places(flat))
-        best = np.minimum(best, self._places(first))
+        best = self._places(first)
+        np.minimum.at(best, rows.to_numpy(), self._places(pa.chunked_array([lists.flatten()])))
         indices = pa.array(best, INDEX, mask=best == len(self.words))
         return spread(self.words, pa.string(), indices)
 
     def _places(self, column: pa.ChunkedArray[Any]) -> Any:
-        """The place for each value; one past the last where none fits."""
-        none = len(self.words)
+        """The place for each value; one past the last for null."""
         values: Any = encoded(column)
-        places = [self.find(it) for it in values.dictionary.to_pylist()]
-        of_values = np.array([none if it is None else it for it in places] + [none], np.int32)
-        return of_values[values.indices.fill_null(len(places)).to_numpy()]
+        # The last is that of null.
+        places = np.full(len(values.dictionary) + 1, len(self.words), np.int32)
+        # Few resources are sensitive: only those are looked at one by one.
+        for row in np.flatnonzero(self._fits(values.dictionary).to_numpy(zero_copy_only=False)):
+            places[row] = self.find(values.dictionary[int(row)].as_py())
+        return places[values.indices.fill_null(len(values.dictionary)).to_numpy()]
+
+    def _fits(self, values: Any) -> Any:
+        return pc.match_substring_regex(values, self._any)
 
 
 def _regex(pattern: str) -> str:
-    # fnmatch knows character classes too; an id is taken as it is.
-    return fnmatch.translate(pattern.replace("[", "[[]"))
+    return "".join({"*": ".*", "?": "."}.get(it, re.escape(it)) for it in pattern)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.errors import ConfigError
 from transforms.enrichment.accounts import Account, Caller, caller, read_accounts
@@ -79,6 +82,24 @@ def test_the_pattern_that_stands_first_decides_over_all_resources_of_a_row() -> 
 
 def test_a_pattern_takes_brackets_and_case_as_they_are() -> None:
     assert sensitivity("a[b]*\n", (None, "a[b]c"), (None, "ab"), (None, "A[b]c")) == ["CROWN_JEWEL", None, None]
+
+
+_TEXT = st.text(st.sampled_from("ab*?:/.[]()|\\^$\n"), max_size=6)
+
+
+@given(
+    st.lists(_TEXT.map(lambda it: f"a{it}".replace("\n", "")), min_size=1, max_size=4), st.lists(_TEXT, max_size=6)
+)
+def test_patterns_fit_what_a_plain_reading_of_them_fits(patterns: list[str], resources: list[str]) -> None:
+    content = "\n".join(f'"{it}",{place}' for place, it in enumerate(patterns))
+
+    def plain(resource: str) -> str | None:
+        fitting = (str(place) for place, it in enumerate(patterns) if fnmatchcase(resource, it.replace("[", "[[]")))
+        return next(fitting, None)
+
+    asked = [f"a{it}" for it in resources]
+    assert sensitivity(content, *[(None, it) for it in asked]) == [plain(it) for it in asked]
+    assert sensitivity(content, *[([it], None) for it in asked]) == [plain(it) for it in asked]
 
 
 def test_a_list_without_patterns_is_refused() -> None:
