@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline import query, sql
+from pipeline.analytics import Analytic, findings
 from pipeline.correlations import evaluate as matches_of
 from pipeline.suppressions import Suppression
 from schemas.datasets import ALERTS
@@ -96,6 +97,25 @@ def current(
     for correlation in rules.correlations:
         for row in _correlated(connection, correlation, now):
             yield _finished(row, correlation.description, suppressions)
+    for analytic, row in findings(connection):
+        yield _finished(_analysed(analytic, row), analytic.description, suppressions)
+
+
+def _analysed(analytic: Analytic, row: Row) -> Row:
+    """A finding as an alert; its score, from 0 to 1, stands among the values seen."""
+    whole = {name: value for name, value in row.items() if name not in ("about", "score")}
+    return {
+        **whole,
+        "seen": [*row["seen"], f"score={row['score']:.2f}"],
+        "alert_id": _id(analytic.id, row["about"]),
+        "kind": "analytics",
+        "rule_id": analytic.id,
+        "rule_title": analytic.title,
+        "level": analytic.level,
+        "tags": sorted(analytic.tags),
+        "group_values": [],
+        "bucket": None,
+    }
 
 
 def _correlated(connection: duckdb.DuckDBPyConnection, rule: Correlation, now: datetime) -> Iterator[Row]:
