@@ -27,7 +27,8 @@ app = typer.Typer(
 _BEAM = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 OutputOption = Annotated[
-    str | None, typer.Option("--output", metavar="URI", help="Output root: a local folder or s3://BUCKET/PREFIX.")
+    str | None,
+    typer.Option("--output", metavar="URI", help="Output root: a local folder, s3:// or gs://BUCKET/PREFIX."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress display.")]

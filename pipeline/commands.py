@@ -304,18 +304,20 @@ def begin(config: Config, sources: dict[str, Source]) -> Plan:
 def refuse_loop(output: Output, source: Source) -> None:
     """An output inside what a source reads would be ingested again, for ever."""
     root, location = urlsplit(output.uri), urlsplit(source.location or "")
-    if root.scheme == "s3":
+    if root.scheme in ("s3", "gs"):
         inside = f"{root.netloc}/{root.path.strip('/')}/"
         read = f"{location.netloc}/{location.path.strip('/')}".rstrip("/") + "/"
-        loops = (location.scheme == "s3" and inside.startswith(read)) or root.netloc in source.buckets
+        loops = (location.scheme == root.scheme and inside.startswith(read)) or (
+            root.scheme == "s3" and root.netloc in source.buckets
+        )
     else:
         loops = (
             source.location is not None
-            and location.scheme != "s3"
+            and location.scheme not in ("s3", "gs")
             and _folder(root).is_relative_to(_folder(location))
         )
     if loops:
-        what = "bucket" if root.scheme == "s3" else "folder"
+        what = "bucket" if root.netloc else "folder"
         raise ConfigError(
             f"output {output.uri!r} lies in what source {source.name!r} reads; use another {what} for the output"
         )

@@ -10,9 +10,10 @@ from typing import Any
 import fastavro
 
 from schemas.datasets import DEAD_LETTERS
-from schemas.values import Delivery, Message, ObjectRef
+from schemas.values import GOOGLE, Delivery, Message, ObjectRef
 from transforms.parse_notifications import parse_notification
 from transforms.stores.files import Output, Store, open_store
+from transforms.stores.gcs import GcsStore
 from transforms.stores.local import LocalStore
 from transforms.stores.objects import local_ref
 from transforms.stores.s3 import S3Store
@@ -63,5 +64,7 @@ def _source_of(ref: ObjectRef, sources: Mapping[str, Source]) -> str:
 def _reference(store: Store, path: str) -> ObjectRef:
     if isinstance(store, S3Store):
         return ObjectRef(store.bucket, store.key(path))
+    if isinstance(store, GcsStore):
+        return ObjectRef(f"{GOOGLE}{store.bucket}", store.key(path))
     assert isinstance(store, LocalStore)
     return local_ref(Path(store.describe(path)))

@@ -19,7 +19,7 @@ from pipeline import query, sql
 from pipeline.digest_chain import Checked, Digest, LogFile, SignedText, chains, check, gaps, opened
 from pipeline.rows import shown
 from schemas.errors import AccessError
-from schemas.values import LOCAL, ObjectRef
+from schemas.values import GOOGLE, LOCAL, ObjectRef
 from transforms.decoding.inflate import Caps, Damaged, as_file, inflate
 from transforms.list_objects import Selection, list_objects
 from transforms.stores.aws import AwsFault
@@ -65,7 +65,7 @@ class Finding:
     @property
     def uri(self) -> str:
         """The object as one writes it."""
-        return self.key if self.bucket == LOCAL else f"s3://{self.bucket}/{self.key}"
+        return ObjectRef(self.bucket, self.key).uri
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,8 @@ def _compare(
 ) -> Iterator[tuple[str, str, Any]]:
     """(bucket, key, state) of each listed log file, and of those that were ingested from there and are gone."""
     where = urlsplit(str(source.location))
-    bucket, prefix = (where.netloc, where.path.lstrip("/")) if where.scheme == "s3" else (LOCAL, _folder(where.path))
+    remote = {"s3": where.netloc, "gs": f"{GOOGLE}{where.netloc}"}.get(where.scheme)
+    bucket, prefix = (remote, where.path.lstrip("/")) if remote else (LOCAL, _folder(where.path))
     with query.connect(output) as connection:
         connection.register("listed", pa.Table.from_batches(_batches(logs), _LISTED))
         yield from connection.execute(sql.text("verify/compare")).fetchall()

@@ -17,13 +17,16 @@ Outcome = Literal["done", "dead_letter", "digest", "ignored", "deferred"]
 _ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
-# The bucket of a local file. A real bucket's name has no colon.
+# The bucket of a local file, and how that of an object on Google Cloud Storage begins. A real name has no colon.
 LOCAL = "file:"
+GOOGLE = "gs://"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
     """One object to read: in a bucket (`bucket`, `key`, perhaps `version_id`) or a local file (bucket `LOCAL`).
+
+    On Google Cloud Storage the bucket is written `gs://NAME` and the version is the generation.
 
     `etag` and `size` (bytes) are what the notification or the listing said, where it said it.
     """
@@ -38,6 +41,13 @@ class ObjectRef:
     def version(self) -> str:
         """What tells two contents under one key apart: the version id, else the etag, else nothing."""
         return self.version_id or self.etag or ""
+
+    @property
+    def uri(self) -> str:
+        """The object as one writes it."""
+        if self.bucket == LOCAL:
+            return self.key
+        return f"{self.bucket if self.bucket.startswith(GOOGLE) else f's3://{self.bucket}'}/{self.key}"
 
 
 @dataclass(frozen=True, slots=True)

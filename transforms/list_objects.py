@@ -1,12 +1,13 @@
-"""ListObjects: what a replay reads, from `s3://` or a local folder, pruned by account, region and day in the key."""
+"""ListObjects: what a replay reads, from a bucket or a folder, pruned by account, region and day in the key."""
 
 from __future__ import annotations
 
 import os
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +15,8 @@ from urllib.parse import urlsplit
 import apache_beam as beam
 
 from schemas.errors import AccessError, ConfigError
-from schemas.values import Batch, Message, ObjectRef
+from schemas.values import GOOGLE, Batch, Message, ObjectRef
+from transforms.stores import gcloud
 from transforms.stores.aws import Access, AwsFault, calling, client
 from transforms.stores.keys import facts, no_trail
 from transforms.stores.objects import local_ref
@@ -89,17 +91,22 @@ def list_objects(location: str, access: Access, selection: Selection) -> Iterato
     Raises `ConfigError` for a location that is none, `AccessError` where listing is denied.
     """
     parts = urlsplit(location)
-    if parts.scheme == "s3":
+    if parts.scheme in ("s3", "gs"):
         if not parts.netloc:
-            raise ConfigError(f"source {location!r} names no bucket; write s3://BUCKET/PREFIX")
-        return _list_bucket(parts.netloc, parts.path.lstrip("/"), access, selection)
+            raise ConfigError(f"source {location!r} names no bucket; write {parts.scheme}://BUCKET/PREFIX")
+        of_s3 = partial(_s3_pages, parts.netloc, access)
+        pages = of_s3 if parts.scheme == "s3" else partial(_google_pages, parts.netloc)
+        return _list_bucket(pages, parts.path.lstrip("/"), selection)
     if parts.scheme not in ("", "file"):
-        raise ConfigError(f"source {location!r} has the scheme {parts.scheme!r}; use s3://BUCKET/PREFIX or a folder")
+        raise ConfigError(
+            f"source {location!r} has the scheme {parts.scheme!r}; use s3://BUCKET/PREFIX,"
+            " gs://BUCKET/PREFIX or a folder"
+        )
     path = Path(parts.path if parts.scheme else location).absolute()
     if path.is_file():
         return iter([local_ref(path)])
     if not path.is_dir():
-        raise ConfigError(f"source {location!r} is no folder, no file and no s3:// location")
+        raise ConfigError(f"source {location!r} is no folder, no file and no s3:// or gs:// location")
     return _list_folder(path, selection)
 
 
@@ -112,27 +119,47 @@ def _list_folder(root: Path, selection: Selection) -> Iterator[ObjectRef]:
                 yield local_ref(path)
 
 
-def _list_bucket(bucket: str, prefix: str, access: Access, selection: Selection) -> Iterator[ObjectRef]:
+# A page of a listing: the objects under a prefix, and the folders where the listing is folder by folder.
+_Page = tuple[list[ObjectRef], list[str]]
+_Pages = Callable[[str, bool], Iterator[_Page]]
+
+
+def _list_bucket(pages: _Pages, prefix: str, selection: Selection) -> Iterator[ObjectRef]:
     """Flat where nothing is pruned; else folder by folder, entering only what can hold something selected."""
-    delimiter = {} if selection.everything else {"Delimiter": "/"}
-    for page in _pages(bucket, prefix, access, delimiter):
-        for entry in page.get("Contents", ()):
-            hidden = entry["Key"].startswith(".") or "/." in entry["Key"]
-            if entry["Size"] and not hidden and selection.takes_key(entry["Key"]):
-                yield ObjectRef(bucket, entry["Key"], etag=entry["ETag"].strip('"'), size=entry["Size"])
-        for folder in page.get("CommonPrefixes", ()):
-            if selection.enters(folder["Prefix"]):
-                yield from _list_bucket(bucket, folder["Prefix"], access, selection)
+    for refs, folders in pages(prefix, selection.everything):
+        for ref in refs:
+            hidden = ref.key.startswith(".") or "/." in ref.key
+            if ref.size and not hidden and selection.takes_key(ref.key):
+                yield ref
+        for folder in folders:
+            if selection.enters(folder):
+                yield from _list_bucket(pages, folder, selection)
 
 
-def _pages(bucket: str, prefix: str, access: Access, delimiter: dict[str, str]) -> Iterator[Any]:
-    resource = f"arn:aws:s3:::{bucket}"
+def _s3_pages(bucket: str, access: Access, prefix: str, flat: bool) -> Iterator[_Page]:
+    delimiter = {} if flat else {"Delimiter": "/"}
     try:
-        with calling("s3:ListBucket", resource, access):
+        with calling("s3:ListBucket", f"arn:aws:s3:::{bucket}", access):
             paginator = client("s3", access).get_paginator("list_objects_v2")
-            yield from paginator.paginate(Bucket=bucket, Prefix=prefix, **delimiter)
+            for page in paginator.paginate(Bucket=bucket, Prefix=prefix, **delimiter):
+                yield (
+                    [
+                        ObjectRef(bucket, it["Key"], etag=it["ETag"].strip('"'), size=it["Size"])
+                        for it in page.get("Contents", ())
+                    ],
+                    [it["Prefix"] for it in page.get("CommonPrefixes", ())],
+                )
     except AwsFault as fault:
         raise AccessError(str(fault)) from fault
+
+
+def _google_pages(bucket: str, prefix: str, flat: bool) -> Iterator[_Page]:
+    delimiter = {} if flat else {"delimiter": "/"}
+    for page in gcloud.pages(bucket, prefix, "items(name,size,generation),prefixes", **delimiter):
+        refs = [
+            ObjectRef(f"{GOOGLE}{bucket}", it.name, version_id=str(it.generation), size=int(it.size)) for it in page
+        ]
+        yield refs, list(page.prefixes)
 
 
 # Batches on their way into a run of this very process, by token.

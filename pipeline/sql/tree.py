@@ -1,7 +1,7 @@
 """The files of an output root as relations of a DuckDB connection: schema `tree`, on which the views stand.
 
-Local Parquet files are read by DuckDB itself. Its httpfs extension would have to be downloaded, so files on S3 are
-read through pyarrow, to which DuckDB hands the same filters and columns; Avro (dead letters) through fastavro.
+Local Parquet files are read by DuckDB itself. Its httpfs extension would have to be downloaded, so files in buckets
+are read through pyarrow, to which DuckDB hands the same filters and columns; Avro (dead letters) through fastavro.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import duckdb
 import fastavro
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyarrow.fs import AwsStandardS3RetryStrategy, FileSelector, S3FileSystem
+from pyarrow.fs import AwsStandardS3RetryStrategy, FileSelector, FileSystem, GcsFileSystem, S3FileSystem
 
 from pipeline import sql
 from schemas.datasets import (
@@ -35,8 +37,10 @@ from schemas.datasets import (
     Dataset,
 )
 from schemas.errors import AccessError, ConfigError, StoreError
+from transforms.stores import gcloud
 from transforms.stores.aws import AwsFault, bucket_access
 from transforms.stores.files import Output, Store, open_store
+from transforms.stores.gcs import GcsStore
 from transforms.stores.local import LocalStore
 from transforms.stores.s3 import S3Store
 from transforms.stores.settings import read_settings
@@ -79,9 +83,11 @@ def attach(connection: duckdb.DuckDBPyConnection, store: Store, views: Iterable[
     if isinstance(store, LocalStore):
         reader: _Reader = _Folder(store.root)
     elif isinstance(store, S3Store):
-        reader = _Bucket.of(store)
+        reader = _Bucket("s3", _root(store), _s3_files(store))
+    elif isinstance(store, GcsStore):
+        reader = _Bucket("gs", _root(store), _google_files())
     else:
-        raise ConfigError(f"{store.describe('')} is neither a local folder nor on S3; queries read no other store")
+        raise ConfigError(f"{store.describe('')} is no folder, s3:// or gs://; queries read no other store")
     connection.execute("CREATE SCHEMA tree")
     connection.register("listing", _table(reader.list()))
     connection.execute(sql.text("files/files"))
@@ -158,28 +164,42 @@ class _Folder:
         connection.execute(relation(dataset))
 
 
+def _root(store: S3Store | GcsStore) -> str:
+    return "/".join(part for part in (store.bucket, store.prefix) if part)
+
+
+def _s3_files(store: S3Store) -> S3FileSystem:
+    try:
+        granted = bucket_access(store.bucket, store.access)
+    except AwsFault as fault:
+        raise AccessError(str(fault)) from fault
+    return S3FileSystem(
+        access_key=granted.access_key,
+        secret_key=granted.secret_key,
+        session_token=granted.token,
+        region=granted.region,
+        endpoint_override=granted.endpoint_url,
+        connect_timeout=5,
+        request_timeout=60,
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=6),
+    )
+
+
+def _google_files() -> GcsFileSystem:
+    patience = timedelta(seconds=60)
+    if endpoint := gcloud.emulator():
+        where = urlsplit(endpoint)
+        return GcsFileSystem(
+            anonymous=True, scheme=where.scheme, endpoint_override=where.netloc, retry_time_limit=patience
+        )
+    return GcsFileSystem(retry_time_limit=patience)
+
+
 @dataclass(frozen=True)
 class _Bucket:
+    scheme: str
     root: str
-    files: S3FileSystem
-
-    @classmethod
-    def of(cls, store: S3Store) -> _Bucket:
-        try:
-            granted = bucket_access(store.bucket, store.access)
-        except AwsFault as fault:
-            raise AccessError(str(fault)) from fault
-        files = S3FileSystem(
-            access_key=granted.access_key,
-            secret_key=granted.secret_key,
-            session_token=granted.token,
-            region=granted.region,
-            endpoint_override=granted.endpoint_url,
-            connect_timeout=5,
-            request_timeout=60,
-            retry_strategy=AwsStandardS3RetryStrategy(max_attempts=6),
-        )
-        return cls("/".join(part for part in (store.bucket, store.prefix) if part), files)
+    files: FileSystem
 
     def list(self) -> Iterator[tuple[str, str]]:
         for dataset in PARQUET:
@@ -187,7 +207,7 @@ class _Bucket:
             try:
                 found = self.files.get_file_info(selector)
             except OSError as error:
-                raise AccessError(f"s3://{selector.base_dir} cannot be listed: {error}") from error
+                raise AccessError(f"{self.scheme}://{selector.base_dir} cannot be listed: {error}") from error
             yield from ((dataset.name, info.path) for info in found if info.is_file)
 
     def define(self, connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
@@ -202,8 +222,8 @@ class _Bucket:
             filesystem=self.files,
             partitions=[hive.parse(path.removeprefix(self.root)) for path in paths],
         )
-        connection.register(f"{dataset.name}_on_s3", rows)
-        connection.execute(f"CREATE VIEW tree.{dataset.name} AS FROM {dataset.name}_on_s3")
+        connection.register(f"{dataset.name}_in_bucket", rows)
+        connection.execute(f"CREATE VIEW tree.{dataset.name} AS FROM {dataset.name}_in_bucket")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The output root. A file is there whole or not at all.
 
 *Create if absent* is the whole of the commit protocol's contract with a store (DESIGN.md, section 2). Each kind of
-store is one file beside this one: `local`, `s3`. Only they create files and objects.
+store is one file beside this one: `local`, `s3`, `gcs`. Only they create files and objects.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from schemas.errors import ConfigError, StoreError
 from transforms.stores.aws import Access
+from transforms.stores.gcs import GcsStore
 from transforms.stores.listed import Listed
 from transforms.stores.local import LocalStore
 from transforms.stores.s3 import S3Store
@@ -25,7 +26,10 @@ _PROBE = ".trailweave/probe"
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where the datasets live, as given: a local folder or `s3://bucket/prefix`, and the access to it."""
+    """Where the datasets live, as given: a local folder, `s3://bucket/prefix` or `gs://bucket/prefix`.
+
+    `access` is for S3; Google Cloud Storage takes the application default credentials.
+    """
 
     uri: str
     access: Access = field(default_factory=Access)
@@ -73,13 +77,17 @@ def open_store(output: Output) -> Store:
 @lru_cache(maxsize=16)
 def _store(output: Output) -> Store:
     parts = urlsplit(output.uri)
-    if parts.scheme == "s3":
+    if parts.scheme in ("s3", "gs"):
         if not parts.netloc:
-            raise ConfigError(f"output {output.uri!r} names no bucket; write s3://BUCKET/PREFIX")
-        return S3Store(parts.netloc, parts.path.strip("/"), output.access)
+            raise ConfigError(f"output {output.uri!r} names no bucket; write {parts.scheme}://BUCKET/PREFIX")
+        prefix = parts.path.strip("/")
+        if parts.scheme == "gs":
+            return GcsStore(parts.netloc, prefix)
+        return S3Store(parts.netloc, prefix, output.access)
     if parts.scheme not in ("", "file"):
         raise ConfigError(
-            f"output {output.uri!r} has the scheme {parts.scheme!r}; use a local folder or s3://BUCKET/PREFIX"
+            f"output {output.uri!r} has the scheme {parts.scheme!r}; use a local folder, s3://BUCKET/PREFIX"
+            " or gs://BUCKET/PREFIX"
         )
     return LocalStore(Path(parts.path if parts.scheme == "file" else output.uri).absolute())
 
@@ -90,5 +98,6 @@ def prove(store: Store) -> None:
     if store.create(_PROBE, b"another") or store.read(_PROBE) != b"probe":
         raise StoreError(
             f"{store.describe(_PROBE)}: creating a file that exists was not refused, so two writers could overwrite"
-            " each other; use a store that honours create-if-absent (S3 with If-None-Match, a local file system)"
+            " each other; use a store that honours create-if-absent (S3 with If-None-Match, Google Cloud"
+            " Storage, a local file system)"
         )

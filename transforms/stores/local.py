@@ -126,7 +126,7 @@ class LocalStore:
         if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
             return StoreError(
                 f"{where}: the file system refused a hard link ({error.strerror}); create-if-absent needs them, use"
-                " a local file system that has them, or s3://"
+                " a local file system that has them, s3:// or gs://"
             )
         return OutputError(f"{where} cannot be written: {error.strerror}; nothing is lost: free or mend it")
 

@@ -91,7 +91,7 @@ USAGE = {
     "a bad number": (["ingest", "--max-slice-bytes", "5", "--output", "o"], "'max_slice_bytes' has the value 5"),
     "no data": (["repair", "--output", "o"], "'o' holds no trailweave data"),
     "nothing to compact": (["compact", "--output", "o"], "'o' holds no trailweave data"),
-    "another scheme": (["status", "--output", "gs://b"], "'gs'"),
+    "another scheme": (["status", "--output", "az://b"], "'az'"),
 }
 
 

@@ -222,7 +222,7 @@ def test_without_an_output_or_a_source_the_remedy_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "told"), [("s3:///p", "names no bucket"), ("gs://b/p", "'gs'"), ("https://x/y", "'https'")]
+    ("output", "told"), [("s3:///p", "names no bucket"), ("az://b/p", "'az'"), ("https://x/y", "'https'")]
 )
 def test_an_output_that_is_none_is_refused(output: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):

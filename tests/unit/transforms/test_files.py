@@ -17,12 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
+from support.gcs import Gcs, gcs
 from support.memory import MemoryStore
 
 from pipeline.demo.emulator import emulator
 from schemas.errors import AccessError, ConfigError, StoreError
 from transforms.stores.aws import Access
 from transforms.stores.files import Output, Store, open_store, prove
+from transforms.stores.gcs import GcsStore
 from transforms.stores.local import LocalStore
 from transforms.stores.s3 import S3Store
 
@@ -37,16 +39,29 @@ def s3() -> Iterator[tuple[Any, str]]:
 
 
 @pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gcs]:
+    """An emulated Google Cloud Storage with the bucket `out`."""
+    with gcs() as running:
+        running.buckets["out"] = {}
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", running.endpoint)
+        yield running
+
+
+@pytest.fixture
 def local(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "root")
 
 
-@pytest.fixture(params=["local", "s3", "s3 without prefix", "memory"])
+@pytest.fixture(params=["local", "s3", "s3 without prefix", "gcs", "gcs without prefix", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "local":
         return LocalStore(tmp_path / "root")
     if request.param == "memory":
         return MemoryStore()
+    if str(request.param).startswith("gcs"):
+        google: Gcs = request.getfixturevalue("google")
+        google.buckets["out"] = {}
+        return GcsStore("out", "tree/of it" if request.param == "gcs" else "")
     client, endpoint_url = request.getfixturevalue("s3")
     bucket = f"out-{uuid.uuid4()}"
     client.create_bucket(Bucket=bucket)
@@ -196,7 +211,9 @@ def test_a_file_system_without_hard_links_is_refused_with_the_remedy(
     local: LocalStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(os, "link", refusing(number))
-    with pytest.raises(StoreError, match=r"refused a hard link .* use a local file system that has them, or s3://"):
+    with pytest.raises(
+        StoreError, match=r"refused a hard link .* use a local file system that has them, s3:// or gs://"
+    ):
         prove(local)
     assert [path for path in local.root.rglob("*") if path.is_file()] == []
 
@@ -328,7 +345,13 @@ def test_a_denied_write_is_an_error_at_once(answering: Any, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("uri", "told"), [("s3://", "names no bucket"), ("s3:///x", "names no bucket"), ("gs://b/x", "the scheme 'gs'")]
+    ("uri", "told"),
+    [
+        ("s3://", "names no bucket"),
+        ("s3:///x", "names no bucket"),
+        ("gs://", "write gs://BUCKET"),
+        ("az://b/x", "the scheme 'az'"),
+    ],
 )
 def test_an_output_that_is_no_place_is_refused(uri: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
@@ -338,3 +361,4 @@ def test_an_output_that_is_no_place_is_refused(uri: str, told: str) -> None:
 def test_an_output_is_a_folder_or_a_bucket(tmp_path: Path) -> None:
     assert open_store(Output(str(tmp_path))) == open_store(Output(f"file://{tmp_path}")) == LocalStore(tmp_path)
     assert open_store(Output("s3://b/x/y/")) == S3Store("b", "x/y", Access())
+    assert open_store(Output("gs://b/x/y/")) == GcsStore("b", "x/y")

@@ -124,7 +124,7 @@ def test_a_key_that_does_not_say_is_selected(aws: World) -> None:
     ("location", "told"),
     [
         ("s3:///x", "names no bucket; write s3://BUCKET/PREFIX"),
-        ("gs://b/x", "'gs'"),
+        ("az://b/x", "'az'"),
         ("/no/such/folder", "'/no/such/folder' is no folder, no file and no s3:// location"),
     ],
 )
