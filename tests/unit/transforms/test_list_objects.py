@@ -125,7 +125,7 @@ def test_a_key_that_does_not_say_is_selected(aws: World) -> None:
     [
         ("s3:///x", "names no bucket; write s3://BUCKET/PREFIX"),
         ("az://b/x", "'az'"),
-        ("/no/such/folder", "'/no/such/folder' is no folder, no file and no s3:// location"),
+        ("/no/such/folder", "'/no/such/folder' is no folder, no file and no s3:// or gs:// location"),
     ],
 )
 def test_a_location_that_is_none_is_refused_with_the_remedy(location: str, told: str) -> None:
