@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from support import poisoned
 from support.trails import event_ids, records, s3_event, trail_key, trail_object
 from support.world import World, assert_one_to_one
 
@@ -55,13 +56,15 @@ def ids_of(bodies: dict[str, bytes]) -> set[str]:
 
 
 @contextmanager
-def ingesting(aws: World, engine: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+def ingesting(
+    aws: World, engine: str, *options: str, module: str = "pipeline", **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     """The command that submits the job and, as LOOPBACK, is its worker; the engine is its child."""
-    command = [sys.executable, "-m", "pipeline", "ingest", "--queue-url", aws.queue_url, "--output", str(aws.output)]
+    command = [sys.executable, "-m", module, "ingest", "--queue-url", aws.queue_url, "--output", str(aws.output)]
     log = (aws.output.parent / "engine.log").open("a+")
     process = subprocess.Popen(
         [*command, "--max-wait", "1", "--pollers", "2", *options, *FLAGS[engine]],
-        env=aws.emulator.environment(os.environ) | {"PYTHONWARNINGS": "default"},
+        env=aws.emulator.environment(os.environ) | {"PYTHONWARNINGS": "default"} | environment,
         stdout=log,
         stderr=log,
         text=True,
@@ -155,6 +158,29 @@ def test_an_engine_and_a_local_process_share_queue_and_output(make_world: Callab
         process.terminate()
         assert process.wait(60) == 0
     assert_one_to_one(aws.output, ids_of(bodies))
+
+
+def test_an_object_that_kills_its_worker_ends_in_the_dead_letter_queue_and_nothing_is_lost(
+    make_world: Callable[..., World], engine: str
+) -> None:
+    """The job is begun again each time, as a supervisor does. What was received beside it may end there, too."""
+    aws = make_world(visibility_timeout_s=8, max_receives=6)
+    bodies = objects(24)
+    aws.put_all(bodies)
+    poison = list(bodies)[11]
+    ends = 0
+    while not is_empty(aws):
+        environment = {poisoned.KEY: poison, "PYTHONPATH": str(Path(__file__).parents[1])}
+        with ingesting(aws, engine, module="support.poisoned", **environment) as process:
+            while process.poll() is None and not is_empty(aws):
+                time.sleep(0.2)
+            ends += process.poll() is not None
+            assert ends <= 12
+    done = {key for key, outcome in aws.outcomes() if outcome == "done"}
+    assert ends >= 3
+    assert poison not in done
+    assert len(done) + aws.redriven() == len(bodies)
+    assert_one_to_one(aws.output, ids_of({key: bodies[key] for key in done}))
 
 
 @pytest.mark.soak
