@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import threading
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from pipeline import query, stories
+from pipeline import alerts, query, stories
 from pipeline.commands import begin
 from pipeline.config import load
 from pipeline.demo.emulator import emulator, provision, upload
@@ -28,6 +29,7 @@ from pipeline.summary import Summary
 from schemas import counters
 from schemas.errors import ConfigError
 from transforms.receive_messages import Limits
+from transforms.rules.book import RuleBook
 from transforms.stores.aws import Access, client
 from transforms.stores.files import open_store
 from transforms.stores.local import LocalStore
@@ -70,6 +72,8 @@ def run_demo(output: Path, *, quiet: bool = False) -> None:
     """Emulate, announce, ingest, show. The folder is made anew; one that holds anything else is refused."""
     _make_room(output)
     console = Console(stderr=True)
+    # It tells its own story: the lines of a service's log would stand in between.
+    logging.getLogger("pipeline.ingest").setLevel(logging.WARNING)
     trail = organisation()
     console.print(
         f"[bold]1.[/] An emulated AWS on this machine; {len(trail):,} objects of an invented organisation's trail:"
@@ -126,6 +130,7 @@ def _show(console: Console, summary: Summary, left: int, output: Path) -> None:
     )
     console.print("[bold]4.[/] The tree, one folder an account and day:")
     console.print(_tree(output))
+    alerts.evaluate(load({"output": str(output)}).root(), RuleBook.of().rule_set())
     with query.connect(load({"output": str(output)}).root()) as connection:
         console.print("[bold]5.[/] What could not be processed, and why:")
         _ask(connection, _DEAD_LETTERS)
@@ -139,9 +144,12 @@ def _show(console: Console, summary: Summary, left: int, output: Path) -> None:
         for number, (question, sql) in enumerate(_QUESTIONS, 8):
             console.print(f"[bold]{number}.[/] {question}")
             _ask(connection, sql, address=address)
+        console.print(f"[bold]{8 + len(_QUESTIONS)}.[/] What would an analyst have been told?")
+        _list_alerts(connection)
     console.print(
         "Ask more:  [bold]trailweave query --list[/]   "
         f"[bold]trailweave story list --output {escape(str(output))}[/]   "
+        f"[bold]trailweave alert show ID --output {escape(str(output))}[/]   "
         f'[bold]trailweave query --output {escape(str(output))} "SELECT ..."[/]   '
         f"[bold]trailweave status --output {escape(str(output))}[/]"
     )
@@ -151,6 +159,14 @@ def _tell(connection: duckdb.DuckDBPyConnection, key: str) -> None:
     story = stories.show(connection, stories.Asked("access key", key))
     assert isinstance(story, stories.Story)
     render(story, rows_console(sys.stdout), with_timeline=False)
+    sys.stdout.flush()
+
+
+def _list_alerts(connection: duckdb.DuckDBPyConnection) -> None:
+    found = alerts.listed(
+        connection, level="medium", since=stories.FIRST, until=stories.LAST, everything=False, most=20
+    )
+    print_rows(alerts.in_short(found), "table", sys.stdout)
     sys.stdout.flush()
 
 

@@ -188,6 +188,7 @@ def provision(
     redrive = {"deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": max_receives}
     attributes = {
         "VisibilityTimeout": str(visibility_timeout_s),
+        "MessageRetentionPeriod": "1209600",
         "RedrivePolicy": json.dumps(redrive),
         "Policy": json.dumps(_may_announce(bucket)),
     }
