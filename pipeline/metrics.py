@@ -156,6 +156,7 @@ class Metrics(Collector):
             counts, last = Counter(self._counts), dict(self._last)
         yield from _counter_families(counts)
         yield from _histogram_families(counts)
+        yield _stage_family(counts)
         yield from _source_families(counts, [it.name for it in self._sources], self.health())
         for name, text in (("last_run", "When a run ended last"), ("last_new_events", "When one wrote new events")):
             if name in last:
@@ -190,6 +191,16 @@ def _histogram_families(counts: Counter[str]) -> Iterator[Metric]:
         family = HistogramMetricFamily(f"trailweave_{name}", text)
         family.add_metric([], buckets, total)
         yield family
+
+
+def _stage_family(counts: Counter[str]) -> Metric:
+    family = CounterMetricFamily(
+        "trailweave_stage_seconds", "Seconds at work by stage of the graph, as Beam samples them.", labels=["stage"]
+    )
+    for name, spent in sorted(counts.items()):
+        if name.startswith(f"{counters.STAGE_MS}/"):
+            family.add_metric([name.partition("/")[2]], spent / 1_000)
+    return family
 
 
 def _source_families(counts: Counter[str], sources: Sequence[str], health: Health) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics import monitoring_infos
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from schemas import counters
@@ -17,6 +18,11 @@ from schemas.errors import TrailweaveError
 
 # By name: "DirectRunner" picks another engine when it can reach the internet.
 LOCAL_RUNNER = "FnApiRunner"
+_WORK = {
+    monitoring_infos.START_BUNDLE_MSECS_URN,
+    monitoring_infos.PROCESS_BUNDLE_MSECS_URN,
+    monitoring_infos.FINISH_BUNDLE_MSECS_URN,
+}
 # What Beam appends to the text of an error; the operator's text stands without it.
 _STEP = re.compile(r" \[while running '[^']*'\]")
 
@@ -63,4 +69,15 @@ def counted(result: Any) -> Counter[str]:
             found[name] += metric.committed or 0
         elif space in (counters.READ, counters.DENIED, counters.SPREAD):
             found[f"{space}/{name}"] += metric.committed or 0
+    for stage, spent in _stage_ms(result).items():
+        found[f"{counters.STAGE_MS}/{stage}"] += spent
     return found
+
+
+def _stage_ms(result: Any) -> Counter[str]:
+    """Milliseconds that each stage of the graph was at work, where the runner samples them."""
+    spent: Counter[str] = Counter()
+    for info in getattr(result, "monitoring_infos", list)():
+        if info.urn in _WORK:
+            spent[info.labels["PTRANSFORM"].split("/")[0]] += monitoring_infos.extract_counter_value(info)
+    return spent

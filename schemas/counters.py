@@ -68,12 +68,18 @@ HISTOGRAMS: Mapping[str, tuple[str, tuple[int, ...]]] = {
         "From the sending of an object's message to its commit.",
         (1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3_600, 14_400, 86_400),
     ),
+    "receive_lag_seconds": (
+        "From the receiving of an object's message to its commit.",
+        (1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3_600),
+    ),
     "object_size_bytes": (
         "Size of an object as stored.",
         (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000),
     ),
     "object_records": ("Records of an object.", (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)),
 }
+# By stage: milliseconds at work, as Beam samples them.
+STAGE_MS = "trailweave.stage_ms"
 # Beam counts in whole numbers: a sum is kept in thousandths.
 PARTS = 1_000
 
@@ -90,6 +96,8 @@ def observed(part: ObjectPart, now: datetime) -> dict[str, float]:
         found["event_lag_seconds"] = (now - part.last_event_time).total_seconds()
     if part.message and part.message.sent:
         found["delivery_lag_seconds"] = (now - part.message.sent).total_seconds()
+    if part.message and part.message.received:
+        found["receive_lag_seconds"] = (now - part.message.received).total_seconds()
     return found
 
 

@@ -72,6 +72,7 @@ class Receipt:
     deadline: float
     receive_count: int
     sent: datetime | None
+    received: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,7 @@ def _receipt(queue_url: str, message: dict[str, Any], deadline: float) -> Receip
         deadline=deadline,
         receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
         sent=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None,
+        received=datetime.now(UTC),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import apache_beam as beam
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.fault_proxy import denied, sqs_denied
@@ -24,6 +25,7 @@ from pipeline.config import load
 from pipeline.ingest import Turn, ingest_until_stopped
 from pipeline.ingest_workers import ingest_in_processes
 from pipeline.metrics import Metrics, serving
+from pipeline.runs import run
 from schemas import counters
 from schemas.errors import AccessError, ConfigError
 from schemas.values import ObjectPart, ObjectRef, Receipt
@@ -102,7 +104,8 @@ NOW = datetime(2026, 1, 12, 10, tzinfo=UTC)
 
 
 def done(size: int, record_count: int, event_lag_s: float, sent_lag_s: float, **members: Any) -> ObjectPart:
-    receipt = Receipt("q", "m", "h", 0.0, 1, NOW - timedelta(seconds=sent_lag_s))
+    sent = NOW - timedelta(seconds=sent_lag_s)
+    receipt = Receipt("q", "m", "h", 0.0, 1, sent, received=sent + timedelta(seconds=1))
     time_ = NOW - timedelta(seconds=event_lag_s)
     many: dict[str, Any] = {"written": record_count, "last_event_time": time_, **members}
     return ObjectPart("s", ObjectRef("b", "k"), receipt, compressed_bytes=size, records=record_count, **many)
@@ -126,6 +129,21 @@ def test_histograms_are_cumulative_and_their_sum_is_exact(served: tuple[Metrics,
     lags = buckets("event_lag_seconds")
     assert (lags["180"], lags["300"], lags["604800"], lags["+Inf"]) == (0, 1, 1, 2)
     assert (buckets("delivery_lag_seconds")["5"], found[("trailweave_delivery_lag_seconds_sum",)]) == (3, 10)
+    assert found[("trailweave_receive_lag_seconds_sum",)] == 7
+
+
+def test_the_seconds_of_each_stage_are_told(served: tuple[Metrics, int]) -> None:
+    told, port = served
+    told.ran(Counter({f"{counters.STAGE_MS}/WriteParquet": 1_500, f"{counters.STAGE_MS}/FetchObjects": 250}))
+    told.ran(Counter({f"{counters.STAGE_MS}/WriteParquet": 500}))
+    found = scraped(port)
+    assert found[("trailweave_stage_seconds_total", "WriteParquet")] == 2
+    assert found[("trailweave_stage_seconds_total", "FetchObjects")] == 0.25
+
+
+def test_a_run_counts_the_time_of_its_stages() -> None:
+    counts = run(lambda pipeline: pipeline | beam.Create([0.7]) | "Work" >> beam.Map(time.sleep))
+    assert counts[f"{counters.STAGE_MS}/Work"] > 0
 
 
 def test_objects_that_are_not_done_are_in_no_histogram() -> None:
