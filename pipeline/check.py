@@ -22,7 +22,7 @@ from transforms.fetch_objects import FetchLimits
 from transforms.parse_notifications import parse_notification
 from transforms.providers import PROVIDERS_BY_NAME
 from transforms.stores import queue
-from transforms.stores.aws import Access, AwsFault, calling, client, principal, said
+from transforms.stores.aws import Access, AwsFault, calling, client, partition, principal, said
 from transforms.stores.files import Output, open_store, prove
 from transforms.stores.objects import read_object
 from transforms.stores.settings import Settings, read_settings
@@ -226,7 +226,7 @@ class _Walk:
         return self._step("message", "note", tried, f"it announces no log file: {reasons}{how}")
 
     def _object(self, ref: ObjectRef) -> Iterator[Step]:
-        where, arn = f"s3://{ref.bucket}/{ref.key}", f"arn:aws:s3:::{ref.bucket}/*"
+        where, arn = f"s3://{ref.bucket}/{ref.key}", f"arn:{partition(self._source.access)}:s3:::{ref.bucket}/*"
         tried = f"s3:GetObject of {where}"
         content = yield from self._try("object", tried, arn, lambda: read_object(ref, self._source.access))
         if content is None:
@@ -249,7 +249,7 @@ class _Walk:
 
     def _queue_arn(self) -> str:
         account, name = self._url.rstrip("/").split("/")[-2:]
-        return f"arn:aws:sqs:*:{account}:{name}"
+        return f"arn:{partition(self._source.access)}:sqs:*:{account}:{name}"
 
     def _try(self, name: str, tried: str, resource: str, ask: Callable[[], T]) -> Generator[Step, None, T | None]:
         """What a call gives; None once its fault is told."""
@@ -323,7 +323,7 @@ def _described(found: Mapping[str, str]) -> str:
 
 def _check_output(output: Output, settings: Settings) -> Iterator[Step]:
     tried = f"create {output.uri} a probe twice; the second must be refused"
-    resource = f"{output.uri.replace('s3://', 'arn:aws:s3:::').rstrip('/')}/*"
+    resource = f"{output.uri.replace('s3://', f'arn:{partition(output.access)}:s3:::').rstrip('/')}/*"
     try:
         store = open_store(output)
         prove(store)

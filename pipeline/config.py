@@ -18,14 +18,24 @@ from transforms.enrichment.book import EnrichmentBook
 from transforms.fetch_objects import FetchLimits
 from transforms.receive_messages import Limits
 from transforms.rules.book import RuleBook
-from transforms.stores.aws import Access
+from transforms.stores.aws import Access, Role
 from transforms.stores.files import Output
 from transforms.stores.settings import Settings
 from transforms.stores.sources import Source
 
 FILE = "trailweave.toml"
+_ROLE = r"^arn:aws[\w-]*:iam::\d{12}:role/.+$"
 _Positive = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(gt=0)]
+
+
+class RoleConfig(BaseModel):
+    """A role to assume on the way to `role_arn`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role_arn: str = Field(pattern=_ROLE)
+    external_id: str | None = Field(default=None, min_length=2, repr=False)
 
 
 class AccessConfig(BaseModel):
@@ -35,11 +45,13 @@ class AccessConfig(BaseModel):
 
     profile: str | None = None
     credentials_file: Path | None = None
-    role_arn: str | None = Field(default=None, pattern=r"^arn:aws[\w-]*:iam::\d{12}:role/.+$")
+    role_arn: str | None = Field(default=None, pattern=_ROLE)
     external_id: str | None = Field(default=None, min_length=2, repr=False)
     session_name: str = "trailweave"
     region: str | None = None
     endpoint_url: str | None = None
+    via: tuple[RoleConfig, ...] = ()
+    fips: bool = False
     sse_c_key_file: Path | None = None
 
     def access(self) -> Access:
@@ -53,6 +65,8 @@ class AccessConfig(BaseModel):
             region=self.region,
             endpoint_url=self.endpoint_url,
             sse_c_key_file=str(self.sse_c_key_file) if self.sse_c_key_file else None,
+            via=tuple(Role(it.role_arn, it.external_id) for it in self.via),
+            fips=self.fips,
         )
 
 

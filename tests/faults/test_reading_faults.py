@@ -217,3 +217,25 @@ def test_an_object_cut_short_unnoticed_is_a_dead_letter_that_a_replay_mends(faul
         quiet=True,
     )
     assert_one_to_one(faulty.output, ALL_IDS)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "scheme"),
+    [
+        (
+            {"x-amz-key-v2": "k", "x-amz-cek-alg": "AES/GCM/NoPadding", "x-amz-wrap-alg": "kms+context"},
+            "AES/GCM/NoPadding, key wrapped by kms+context",
+        ),
+        ({"x-amz-key": "k", "x-amz-iv": "i"}, "AES/CBC/PKCS5Padding, key wrapped by unknown"),
+        ({"x-amz-3": "k", "x-amz-c": "115", "x-amz-w": "12"}, "115, key wrapped by 12"),
+    ],
+)
+def test_an_object_encrypted_before_it_was_stored_is_a_dead_letter_that_names_the_scheme(
+    aws: World, metadata: dict[str, str], scheme: str
+) -> None:
+    aws.s3.put_object(Bucket=aws.bucket, Key=BAD, Body=b"\x8f" * 500, Metadata=metadata)
+    aws.ingest()
+    (letter,) = aws.letters()
+    assert "Amazon S3 Encryption Client" in letter["reason"]
+    assert scheme in letter["reason"]
+    assert aws.waiting() == (0, 0)

@@ -6,14 +6,16 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT_ID
 from moto.core import set_initial_no_auth_action_count
 from moto.moto_api._internal import moto_api_backend
 from moto.server import ThreadedMotoServer
+from moto.sts.models import sts_backends
 
 from schemas.errors import AccessError
 from schemas.values import ObjectRef
 from transforms.stores import aws
-from transforms.stores.aws import Access, AwsFault, client, principal
+from transforms.stores.aws import Access, AwsFault, Role, client, principal
 from transforms.stores.objects import read_object
 
 ROLE = "trailweave"
@@ -97,3 +99,21 @@ def test_a_role_without_credentials_to_start_from_is_told(monkeypatch: pytest.Mo
     with pytest.raises(AccessError, match="needs credentials to start from"):
         client("s3", Access(role_arn="arn:aws:iam::111122223333:role/trailweave", region="us-east-1")).list_buckets()
     forget()
+
+
+def assumed() -> list[tuple[str, str | None]]:
+    """Every role that was assumed since the start, in order, with the external id that was given."""
+    backend = sts_backends[ACCOUNT_ID]["aws"]
+    return [(it.arn, it.external_id) for it in backend.assumed_roles]
+
+
+def test_roles_are_assumed_one_after_another_each_with_its_external_id(endpoint: str) -> None:
+    last = make_role(READ)
+    first = last.replace(ROLE, "first")
+    second = last.replace(ROLE, "second")
+    via = (Role(first, "id-1"), Role(second, None))
+    access = Access(role_arn=last, external_id=EXTERNAL_ID, session_name="collector", via=via)
+    assert principal(access).endswith(f"assumed-role/{ROLE}/collector")
+    assert [it[1] for it in assumed()[-3:]] == ["id-1", None, EXTERNAL_ID]
+    assert [it[0].split("/")[-2] for it in assumed()[-3:]] == ["first", "second", ROLE]
+    assert "id-1" not in repr(access)

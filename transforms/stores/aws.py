@@ -45,11 +45,20 @@ _ARN_IN_TEXT = re.compile(r"arn:aws[\w-]*:[^\s\"']+")
 
 
 @dataclass(frozen=True, slots=True)
+class Role:
+    """A role on the way to the last one, with the external id that its trust policy asks for."""
+
+    arn: str
+    external_id: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """How a client gets its credentials: names and paths only, never a secret.
 
     `credentials_file` is an AWS shared credentials file. With `role_arn` the other credentials assume that role
-    and refresh by themselves. `sse_c_key_file` holds the 32 bytes of a customer-provided S3 key.
+    and refresh by themselves; `via` are roles to assume before it, in their order. `fips` asks for endpoints of that
+    standard. `sse_c_key_file` holds the 32 bytes of a customer-provided S3 key.
     """
 
     profile: str | None = None
@@ -60,6 +69,8 @@ class Access:
     region: str | None = None
     endpoint_url: str | None = None
     sse_c_key_file: str | None = None
+    via: tuple[Role, ...] = ()
+    fips: bool = False
 
 
 class AwsFault(Exception):
@@ -89,6 +100,7 @@ def _client(service: str, access: Access) -> Any:
         max_pool_connections=64,
         tcp_keepalive=True,
         user_agent_extra="trailweave",
+        use_fips_endpoint=access.fips or None,
     )
     build: Any = _session(access).client
     return build(service, endpoint_url=access.endpoint_url, config=config)
@@ -126,7 +138,7 @@ class _AssumedRole(CredentialProvider):
         self._core, self._access = core, access
 
     def load(self) -> DeferredRefreshableCredentials:
-        source = self._core.get_credentials()
+        source = self._source()
         if source is None:
             raise AccessError(
                 f"sts:AssumeRole of {self._access.role_arn} needs credentials to start from and there are none;"
@@ -142,6 +154,14 @@ class _AssumedRole(CredentialProvider):
             extra_args=arguments,
         )
         return DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role")
+
+    def _source(self) -> Any:
+        """The credentials to start from: of the role before this one, which refresh too, or the session's own."""
+        if not self._access.via:
+            return self._core.get_credentials()
+        *earlier, last = self._access.via
+        before = replace(self._access, role_arn=last.arn, external_id=last.external_id, via=tuple(earlier))
+        return _session(before).get_credentials()
 
     def _sts(self, service: str, **credentials: Any) -> Any:
         return self._core.create_client(service, endpoint_url=self._access.endpoint_url, **credentials)
@@ -177,6 +197,12 @@ def said(fault: AwsFault) -> str:
     """What AWS itself said of a fault; empty where nothing of it came back."""
     response: Any = getattr(fault.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Message", ""))
+
+
+def partition(access: Access) -> str:
+    """The partition of the access's region, as ARNs name it: `aws`, `aws-us-gov` or `aws-cn`."""
+    session = _session(access)
+    return str(session.get_partition_for_region(session.region_name or "us-east-1"))
 
 
 def principal(access: Access) -> str:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from schemas.values import GOOGLE, LOCAL, ObjectRef
 from transforms.stores import gcloud
-from transforms.stores.aws import Access, AwsFault, calling, client, sse_c_arguments
+from transforms.stores.aws import Access, AwsFault, calling, client, partition, sse_c_arguments
 
 _TRIES = 3
 _IN_MEMORY = 16_000_000
@@ -23,11 +23,15 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What was read: `ref` with the version that was really there, and the bytes, on disk when they are many."""
+    """What was read: `ref` with the version that was really there, and the bytes, on disk when they are many.
+
+    `sealed` names the scheme of an object that was encrypted before it was stored: its bytes are not read.
+    """
 
     ref: ObjectRef
     body: bytes | BinaryIO
     size: int
+    sealed: str | None = None
 
 
 def local_ref(path: Path) -> ObjectRef:
@@ -66,13 +70,29 @@ def _get(ref: ObjectRef, access: Access) -> Content:
         answer = _open(ref, access)
         size = int(answer["ContentLength"])
         found = replace(ref, etag=answer["ETag"].strip('"'), size=size)
+        sealed = _client_side_encryption(answer.get("Metadata", {}))
+        if sealed:
+            return Content(found, b"", size, sealed)
         if size <= _IN_MEMORY:
             return Content(found, answer["Body"].read(), size)
         return Content(found, _spool(answer["Body"]), size)
 
 
 def _calling(ref: ObjectRef, access: Access) -> AbstractContextManager[None]:
-    return calling("s3:GetObject", f"arn:aws:s3:::{ref.bucket}/{ref.key}", access)
+    return calling("s3:GetObject", f"arn:{partition(access)}:s3:::{ref.bucket}/{ref.key}", access)
+
+
+def _client_side_encryption(metadata: dict[str, str]) -> str | None:
+    """The scheme of the Amazon S3 Encryption Client, by the metadata that its versions 1 to 3 leave; else None.
+
+    Source: Amazon S3 Encryption Client developer guide, "Object metadata".
+    """
+    told = {name.lower(): value for name, value in metadata.items()}
+    if not {"x-amz-key", "x-amz-key-v2", "x-amz-3", "x-amz-c"} & told.keys():
+        return None
+    content = told.get("x-amz-cek-alg") or told.get("x-amz-c") or "AES/CBC/PKCS5Padding"
+    key = told.get("x-amz-wrap-alg") or told.get("x-amz-w") or "unknown"
+    return f"{content}, key wrapped by {key}"
 
 
 def _open(ref: ObjectRef, access: Access) -> Any:

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 from support.fault_proxy import KMS_KEY
+from support.proxy import Call, Forward, Reply
 from support.world import World
 
 from schemas.errors import ConfigError
 from transforms.stores import aws as module
-from transforms.stores.aws import Access, AwsFault, calling, client, principal, sse_c_arguments
+from transforms.stores.aws import Access, AwsFault, calling, client, partition, principal, sse_c_arguments
 
 RESOURCE = "arn:aws:s3:::b/k"
 ME = "arn:aws:iam::111122223333:user/me"
@@ -171,3 +175,33 @@ def test_the_principal_is_the_role_where_sts_gives_no_answer(monkeypatch: pytest
 def test_a_profile_that_is_not_there_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="no-such-profile"):
         client("s3", Access(profile="no-such-profile"))
+
+
+def test_credentials_that_live_seconds_are_refreshed_by_themselves(faulty: World) -> None:
+    def short_lived(call: Call, forward: Forward) -> Reply:
+        reply = forward(call)
+        ends = (datetime.now(UTC) + timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+        return replace(reply, body=re.sub(rb"<Expiration>[^<]+<", b"<Expiration>" + ends + b"<", reply.body))
+
+    assert faulty.proxy
+    faulty.proxy.when("AssumeRole").do(short_lived)
+    role = Access(role_arn="arn:aws:iam::111122223333:role/days", endpoint_url=faulty.endpoint_url)
+    faulty.put("x", b"1")
+    keys = set()
+    for _ in range(3):
+        assert client("s3", role).get_object(Bucket=faulty.bucket, Key="x")["Body"].read() == b"1"
+        keys.add(module._session(role).get_credentials().get_frozen_credentials().access_key)
+    assert len(faulty.proxy.calls("AssumeRole")) >= 3
+    assert len(keys) >= 2
+
+
+def test_partitions_and_endpoints_are_those_of_the_region() -> None:
+    assert partition(Access(region="eu-west-1")) == "aws"
+    assert partition(Access(region="us-gov-west-1")) == "aws-us-gov"
+    assert partition(Access(region="cn-north-1")) == "aws-cn"
+
+
+def test_fips_endpoints_are_used_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    assert "fips" in client("s3", Access(region="us-gov-west-1", fips=True)).meta.endpoint_url
+    assert "fips" not in client("s3", Access(region="us-gov-west-1")).meta.endpoint_url
