@@ -24,9 +24,12 @@ OBJECTS = {trail_key(f"o{n}"): trail_object(records(range(n * 10, n * 10 + 10)))
 IDS = [it for body in OBJECTS.values() for it in event_ids(body)]
 SUMMARY_KEYS = {"objects", "records", "written", "duplicates", "dead_letters", "deferred", "seconds", "counters"}
 
+# Google's library, where it is installed, asks for a companion that nothing here needs.
+WARNINGS = "error,ignore:Please install grpcio-status:ImportWarning"
+
 
 def environment(aws: World) -> dict[str, str]:
-    return aws.emulator.environment(os.environ) | {"AWS_ENDPOINT_URL": aws.endpoint_url, "PYTHONWARNINGS": "error"}
+    return aws.emulator.environment(os.environ) | {"AWS_ENDPOINT_URL": aws.endpoint_url, "PYTHONWARNINGS": WARNINGS}
 
 
 @contextmanager
