@@ -9,8 +9,8 @@ from typing import Any
 
 from schemas.errors import AccessError, ConfigError
 from transforms.receive_messages import STOP
-from transforms.stores.aws import Access, AwsFault, calling, client
-from transforms.stores.queue import queue_name
+from transforms.stores.aws import Access, AwsFault, calling
+from transforms.stores.queue import queue_name, sqs
 
 _BATCH = 10
 # SQS takes so much in one batch from every account; a larger message goes alone.
@@ -97,7 +97,7 @@ def _steps(queue_url: str, to: str, access: Access, most: int | None) -> Iterato
 
 def _receive(queue_url: str, access: Access, maximum: int) -> list[dict[str, Any]]:
     with calling("sqs:ReceiveMessage", queue_name(queue_url), access):
-        answer = client("sqs", access).receive_message(
+        answer = sqs(queue_url, access).receive_message(
             QueueUrl=queue_url,
             MaxNumberOfMessages=maximum,
             WaitTimeSeconds=_WAIT_S,
@@ -159,7 +159,7 @@ def _send(to: str, access: Access, messages: Sequence[dict[str, Any]]) -> tuple[
     reason = None
     for attempt in range(_TRIES):
         with calling("sqs:SendMessage", queue_name(to), access):
-            answer = client("sqs", access).send_message_batch(
+            answer = sqs(to, access).send_message_batch(
                 QueueUrl=to, Entries=[_entry(id_, message, to) for id_, message in waiting.items()]
             )
         sent += [waiting.pop(it["Id"]) for it in answer.get("Successful", ())]
@@ -181,7 +181,7 @@ def _delete(queue_url: str, access: Access, messages: Sequence[dict[str, Any]]) 
         if attempt:
             time.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1))
         with calling("sqs:DeleteMessage", queue_name(queue_url), access):
-            answer = client("sqs", access).delete_message_batch(
+            answer = sqs(queue_url, access).delete_message_batch(
                 QueueUrl=queue_url,
                 Entries=[{"Id": id_, "ReceiptHandle": it["ReceiptHandle"]} for id_, it in waiting.items()],
             )

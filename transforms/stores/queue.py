@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,10 @@ from schemas.values import Delivery, Receipt
 from transforms.stores.aws import Access, AwsFault, calling, client
 from transforms.stores.sources import Source
 
+# `https://sqs.eu-west-1.amazonaws.com/...`, FIPS and VPC endpoints, and the older `eu-west-1.queue.amazonaws.com`.
+_REGION = re.compile(
+    r"https?://(?:(?:[\w-]+\.)*sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?|([a-z0-9-]+)\.queue\.)amazonaws\.com(?:\.cn)?/"
+)
 _TRIES = 4
 _FIRST_PAUSE_S = 0.2
 # A queue made with less would have its messages back before any work is done.
@@ -28,6 +33,15 @@ class QueueTraits:
 
     visibility_s: int = 300
     max_receives: int = 10
+
+
+def sqs(queue_url: str, access: Access) -> Any:
+    """A client for the queue: of the region that its URL names, whatever the default one is.
+
+    Without this SQS would be asked in the default region, where the queue is not.
+    """
+    found = _REGION.match(queue_url)
+    return client("sqs", replace(access, region=found[1] or found[2]) if found else access)
 
 
 def queue_name(queue_url: str) -> str:
@@ -54,7 +68,7 @@ def traits(source: Source) -> QueueTraits:
 def _attributes(queue_url: str, access: Access) -> dict[str, str]:
     try:
         with calling("sqs:GetQueueAttributes", queue_name(queue_url), access):
-            found: dict[str, str] = client("sqs", access).get_queue_attributes(
+            found: dict[str, str] = sqs(queue_url, access).get_queue_attributes(
                 QueueUrl=queue_url, AttributeNames=["VisibilityTimeout", "RedrivePolicy"]
             )["Attributes"]
             return found
@@ -68,7 +82,7 @@ def attributes(source: Source) -> dict[str, str]:
     """Every attribute of the queue, as SQS names it. Raises `AwsFault`."""
     queue_url = str(source.queue_url)
     with calling("sqs:GetQueueAttributes", queue_name(queue_url), source.access):
-        answer = client("sqs", source.access).get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
+        answer = sqs(queue_url, source.access).get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
         found: dict[str, str] = answer.get("Attributes", {})
         return found
 
@@ -78,7 +92,7 @@ def try_delete(source: Source) -> None:
     queue_url = str(source.queue_url)
     try:
         with calling("sqs:DeleteMessage", queue_name(queue_url), source.access):
-            client("sqs", source.access).delete_message(QueueUrl=queue_url, ReceiptHandle="trailweave-check")
+            sqs(queue_url, source.access).delete_message(QueueUrl=queue_url, ReceiptHandle="trailweave-check")
     except AwsFault as fault:
         if not any(code in fault.code for code in _SENDERS_FAULTS_THAT_MEAN_GONE):
             raise
@@ -93,7 +107,7 @@ def depth(source: Source) -> dict[str, int]:
     }
     queue_url = str(source.queue_url)
     with calling("sqs:GetQueueAttributes", queue_name(queue_url), source.access):
-        found = client("sqs", source.access).get_queue_attributes(
+        found = sqs(queue_url, source.access).get_queue_attributes(
             QueueUrl=queue_url, AttributeNames=list(names.values())
         )["Attributes"]
     return {state: int(found[name]) for state, name in names.items() if name in found}
@@ -103,7 +117,7 @@ def receive(source: Source, *, wait_s: int, visibility_s: int, maximum: int = 10
     """Up to ten messages after one long poll of at most `wait_s` seconds, each hidden for `visibility_s`."""
     queue_url = str(source.queue_url)
     with calling("sqs:ReceiveMessage", queue_name(queue_url), source.access):
-        answer = client("sqs", source.access).receive_message(
+        answer = sqs(queue_url, source.access).receive_message(
             QueueUrl=queue_url,
             MaxNumberOfMessages=min(10, maximum),
             WaitTimeSeconds=wait_s,
@@ -138,7 +152,7 @@ def extend(receipts: Sequence[Receipt], access: Access, visibility_s: int) -> di
     """
 
     def call(url: str, entries: list[dict[str, Any]]) -> Any:
-        return client("sqs", access).change_message_visibility_batch(
+        return sqs(url, access).change_message_visibility_batch(
             QueueUrl=url, Entries=[{**entry, "VisibilityTimeout": visibility_s} for entry in entries]
         )
 
@@ -151,7 +165,7 @@ def delete(receipts: Sequence[Receipt], access: Access) -> int:
     """Delete the messages: how many the queue confirmed. One that is not comes again, which is harmless."""
 
     def call(url: str, entries: list[dict[str, Any]]) -> Any:
-        return client("sqs", access).delete_message_batch(QueueUrl=url, Entries=entries)
+        return sqs(url, access).delete_message_batch(QueueUrl=url, Entries=entries)
 
     done, gone = _in_tens(receipts, call, "sqs:DeleteMessage", access)
     return len(done) + len(gone)

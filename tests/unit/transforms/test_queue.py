@@ -8,7 +8,7 @@ import pytest
 from schemas.values import Receipt
 from transforms.stores import queue
 from transforms.stores.aws import Access
-from transforms.stores.queue import QueueTraits, delete, extend, queue_name, traits
+from transforms.stores.queue import QueueTraits, delete, extend, queue_name, sqs, traits
 from transforms.stores.sources import Source
 
 URL = "https://sqs.eu-central-1.amazonaws.com/111122223333/trail"
@@ -122,3 +122,23 @@ def test_the_sources_own_traits_win_over_the_queues_and_those_over_the_defaults(
 
 def test_a_queue_is_named_by_account_and_name() -> None:
     assert queue_name(URL) == queue_name(URL + "/") == "queue 111122223333/trail"
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com/111122223333/trail", "eu-west-1"),
+        ("https://sqs-fips.us-gov-west-1.amazonaws.com/111122223333/trail", "us-gov-west-1"),
+        ("https://sqs.cn-north-1.amazonaws.com.cn/111122223333/trail", "cn-north-1"),
+        ("https://vpce-0a1b-x.sqs.eu-central-1.vpce.amazonaws.com/111122223333/trail", "eu-central-1"),
+        ("https://ap-south-1.queue.amazonaws.com/111122223333/trail", "ap-south-1"),
+        ("http://127.0.0.1:4566/111122223333/trail", "sa-east-1"),
+    ],
+)
+def test_a_queue_is_asked_in_the_region_that_its_url_names(
+    url: str, region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    made = sqs(url, Access(region="sa-east-1"))
+    assert made.meta.region_name == region
+    assert region in made.meta.endpoint_url
