@@ -554,7 +554,7 @@ def check_indicators(
     _print({"lists": [asdict(it) for it in tallies]}, "\n".join(lines), as_json=as_json)
 
 
-enrich = typer.Typer(help="The data that enriches events: [enrichment] in trailweave.toml.", no_args_is_help=True)
+enrich = typer.Typer(help="The data that enriches events.", no_args_is_help=True)
 app.add_typer(enrich, name="enrich")
 
 
