@@ -11,10 +11,10 @@ from moto.core import set_initial_no_auth_action_count
 from moto.moto_api._internal import moto_api_backend
 from moto.server import ThreadedMotoServer
 from moto.sts.models import sts_backends
+from support.world import forget_clients
 
 from schemas.errors import AccessError
 from schemas.values import ObjectRef
-from transforms.stores import aws
 from transforms.stores.aws import Access, AwsFault, Role, client, principal
 from transforms.stores.objects import read_object
 
@@ -50,16 +50,11 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
-    forget()
+    forget_clients()
     yield f"http://{host}:{port}"
     moto_api_backend.reset()
     server.stop()
-    forget()
-
-
-def forget() -> None:
-    for cached in (aws._client, aws._session, aws._principal):
-        cached.cache_clear()
+    forget_clients()
 
 
 def make_role(policy: dict[str, object]) -> str:
@@ -95,10 +90,10 @@ def test_a_role_without_credentials_to_start_from_is_told(monkeypatch: pytest.Mo
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, "/nonexistent")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    forget()
+    forget_clients()
     with pytest.raises(AccessError, match="needs credentials to start from"):
         client("s3", Access(role_arn="arn:aws:iam::111122223333:role/trailweave", region="us-east-1")).list_buckets()
-    forget()
+    forget_clients()
 
 
 def assumed() -> list[tuple[str, str | None]]:

@@ -17,6 +17,7 @@ import hcl2
 import pytest
 from cfnlint.api import lint_all
 from support.records import envelope, record
+from support.world import forget_clients
 from typer.testing import CliRunner
 
 from pipeline.check import Step, check, exit_code
@@ -74,8 +75,10 @@ def deploy(access: Access, name: str, values: dict[str, str]) -> Stack:
 
 @pytest.fixture(scope="module")
 def aws_with_stacks() -> Iterator[Emulator]:
+    forget_clients()
     with emulator(services=SERVICES) as started:
         yield started
+    forget_clients()
 
 
 def test_cfn_lint_has_nothing_to_say() -> None:
@@ -179,6 +182,7 @@ class Strict:
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
+    forget_clients()
     with emulator(enforce_iam=True, services=SERVICES) as started, started.applied():
         root = Access(endpoint_url=started.endpoint_url)
         client("s3", root).create_bucket(Bucket="lake")
@@ -198,6 +202,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
         made = Strict(root, collector, stack, managed["Arn"])
         made._set(iam, made.document)
         yield made
+    forget_clients()
 
 
 def test_the_policy_is_enough(strict: Strict) -> None:

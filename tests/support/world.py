@@ -28,6 +28,7 @@ from support.proxy import FaultProxy, fault_proxy
 from transforms import fetch_objects
 from transforms.fetch_objects import FetchLimits
 from transforms.receive_messages import Limits
+from transforms.stores import aws
 from transforms.stores.aws import Access, client
 from transforms.stores.sources import Source
 
@@ -222,6 +223,12 @@ def _numbered(table: pa.Table) -> list[tuple[str, int]]:
 def _files(output: Path, dataset: str) -> list[str]:
     root = output / dataset
     return sorted(str(it.relative_to(root)) for it in root.glob("**/[0-9]*.parquet"))
+
+
+def forget_clients() -> None:
+    """Clients are kept for the life of a process, with the endpoint of the environment: not between worlds."""
+    for cached in (aws._client, aws._session, aws._principal):
+        cached.cache_clear()
 
 
 @contextmanager
