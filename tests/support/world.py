@@ -226,9 +226,16 @@ def _files(output: Path, dataset: str) -> list[str]:
 
 
 def forget_clients() -> None:
-    """Clients are kept for the life of a process, with the endpoint of the environment: not between worlds."""
+    """Clients are kept for the life of a process, with the endpoint of the environment: not between emulators."""
     for cached in (aws._client, aws._session, aws._principal):
         cached.cache_clear()
+
+
+def _forget_foreign_clients(emulator: Emulator) -> None:
+    """Whatever ran before on another emulator, the default clients are of this one."""
+    endpoints = {client(service, Access()).meta.endpoint_url for service in ("s3", "sqs", "sts")}
+    if endpoints != {emulator.endpoint_url}:
+        forget_clients()
 
 
 @contextmanager
@@ -238,6 +245,7 @@ def world(emulator: Emulator, folder: Path, *, proxied: bool = False, **queue: A
     fetch_objects._readable.clear()
     fetch_objects._refused.clear()
     with emulator.applied():
+        _forget_foreign_clients(emulator)
         access = Access(endpoint_url=emulator.endpoint_url)
         s3, sqs = client("s3", access), client("sqs", access)
         url = provision(s3, sqs, bucket=name, queue=name, **queue)

@@ -19,6 +19,7 @@ import pytest
 from botocore.exceptions import ClientError
 from support.gcs import Gcs, gcs
 from support.memory import MemoryStore
+from support.world import forget_clients
 
 from pipeline.demo.emulator import emulator
 from schemas.errors import AccessError, ConfigError, StoreError
@@ -32,10 +33,12 @@ from transforms.stores.s3 import S3Store
 @pytest.fixture(scope="module")
 def s3() -> Iterator[tuple[Any, str]]:
     """(a client, the endpoint) of an emulated S3 with the bucket `out`."""
+    forget_clients()
     with emulator() as running, running.applied():
         client = boto3.client("s3", endpoint_url=running.endpoint_url)
         client.create_bucket(Bucket="out")
         yield client, running.endpoint_url
+    forget_clients()
 
 
 @pytest.fixture
