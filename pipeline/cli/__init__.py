@@ -1,0 +1,15 @@
+"""The command line. Data goes to stdout, talk and progress to stderr; exit codes are documented in README.md.
+
+Each module adds the commands of its subject to the one program.
+"""
+
+from __future__ import annotations
+
+# Their order is the order of the help.
+# isort: off
+from pipeline.cli import onboarding, ingestion, looking, stories, alerts, detection, upkeep  # noqa: F401
+
+# isort: on
+from pipeline.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,104 @@
+"""Alerts, evaluated, delivered and shown."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+from pipeline.config import Config
+from pipeline.recorder import Recorder
+from pipeline.sinks import Sink
+from transforms.rules.sigma import RuleSet
+from transforms.stores.files import open_store, prove
+
+
+def evaluate_alerts(config: Config, deliver_to: Sequence[str] | None, *, every_s: float | None) -> dict[str, int]:
+    """Evaluate alerts, and deliver them to the named sinks, or all of the configuration; again with `every_s`.
+
+    Raises the first fault of a sink, after everything that could be delivered was.
+    """
+    from pipeline.ingest import stopping
+    from transforms.receive_messages import STOP
+
+    prove(open_store(config.root()))
+    rules, sinks = config.rule_book().rule_set(), config.sinks(deliver_to)
+    counts: Counter[str] = Counter()
+
+    def once() -> None:
+        evaluate_and_deliver(config, rules, sinks, counts)
+
+    if every_s is None:
+        once()
+    else:
+        with stopping():
+            recorder = Recorder("alerts", partial(evaluate_and_deliver, config, rules, sinks, counts))
+            recorder.touch()
+            while not STOP.wait(every_s):
+                recorder.touch()
+    return {"recorded": counts["recorded"], "delivered": counts["delivered"]}
+
+
+def evaluate_and_deliver(
+    config: Config, rules: RuleSet, sinks: Sequence[Sink], counts: Counter[str] | None = None
+) -> int:
+    """Evaluate once and deliver: how many were recorded, added to `counts`. Raises the first fault of a sink."""
+    from pipeline import alerts
+    from pipeline.sinks import deliver
+    from pipeline.suppressions import read_suppressions
+
+    output = config.root()
+    recorded = alerts.evaluate(output, rules, read_suppressions(config.suppressions))
+    delivered, failed = deliver(output, sinks)
+    if counts is not None:
+        counts.update(recorded=recorded, delivered=delivered)
+    if failed:
+        raise failed[0]
+    return recorded
+
+
+def list_alerts(
+    config: Config,
+    level: str,
+    first_day: str | None,
+    last_day: str | None,
+    *,
+    everything: bool,
+    most: int,
+    fail_on: str | None,
+    form: str,
+) -> bool:
+    """Print the alerts; whether one is as grave as `fail_on`."""
+    from pipeline import alerts, stories
+    from pipeline.rows import print_rows
+
+    gravest = alerts.level_number(fail_on) if fail_on else None
+    since, until = first_day or stories.FIRST, last_day or stories.LAST
+    with alerts.connect(config.root()) as connection:
+        rows = alerts.listed(connection, level=level, since=since, until=until, everything=everything, most=most)
+        never = not alerts.were_evaluated(connection)
+    if never:
+        print("no alert was evaluated here yet; `trailweave alert evaluate` does", file=sys.stderr)
+    print_rows(alerts.in_short(rows) if form == "table" else rows, form, sys.stdout)
+    return gravest is not None and any(alerts.level_number(str(it)) >= gravest for it in rows["level"].to_pylist())
+
+
+def show_alert(config: Config, id_: str, *, as_json: bool) -> None:
+    """Print the alert whose id begins so; a table of them where several do."""
+    from dataclasses import asdict
+
+    from pipeline import alerts
+    from pipeline.alert_page import render
+    from pipeline.rows import as_json as json_of
+    from pipeline.rows import console, print_rows
+
+    with alerts.connect(config.root()) as connection:
+        found = alerts.show(connection, id_)
+    if not isinstance(found, alerts.Alert):
+        print(f"{len(found)} alerts are meant; show one of them by its id", file=sys.stderr)
+        print_rows(found if as_json else alerts.in_short(found), "json" if as_json else "table", sys.stdout)
+    elif as_json:
+        print(json_of(asdict(found)))
+    else:
+        render(found, console(sys.stdout))

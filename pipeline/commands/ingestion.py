@@ -1,0 +1,136 @@
+"""Ingest from queues, and replay what lies somewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+
+from pipeline.commands.alerts import evaluate_and_deliver
+from pipeline.commands.beginning import begin, located, queue_sources
+from pipeline.config import Config
+from pipeline.graph import Plan
+from pipeline.recorder import Recorder
+from pipeline.summary import Summary
+from schemas.errors import ConfigError
+from schemas.values import Message
+from transforms.list_objects import Selection, list_objects
+from transforms.stores.sources import Source
+
+
+def ingest(
+    config: Config,
+    names: Sequence[str],
+    queue_url: str | None,
+    *,
+    until_idle_s: float | None,
+    stitch: bool = False,
+    alerts: bool = False,
+    compact: bool = False,
+    workers: int = 1,
+    pollers: int = 1,
+    beam_flags: Sequence[str],
+    quiet: bool,
+) -> Summary:
+    """Ingest from the named sources, all of them, or the one that `queue_url` defines.
+
+    With several `workers` each is a process with a loop of its own.
+    The configuration's `metrics_port` serves what the loops count, and whether they turn, while they run.
+    With `stitch` the stories of the sessions that a micro-batch touched are recorded after it; with `alerts` alerts
+    are evaluated, and delivered to the sinks of the configuration; with `compact` quiet partitions are compacted.
+    """
+    from pipeline.ingest import ingest_until_stopped
+    from pipeline.ingest_workers import ingest_in_processes
+    from pipeline.runs import engine
+    from pipeline.stream import ingest_on_engine
+
+    sources = queue_sources(config, names, queue_url)
+    plan = begin(config, sources)
+    if engine(beam_flags) is not None:
+        if until_idle_s is not None:
+            raise ConfigError("--until-idle is for this machine's own loop; an engine runs until it is cancelled")
+        if stitch or alerts:
+            raise ConfigError(
+                "--stitch and --alerts are for this machine's own loop; run `trailweave stitch --every S` and"
+                " `trailweave alert evaluate --every S` beside the engine"
+            )
+        if compact:
+            raise ConfigError("--compact is for this machine's own loop; run `trailweave compact` beside it")
+        if workers > 1:
+            raise ConfigError("--workers is for this machine's own loop; an engine has its own parallelism")
+        if config.metrics_port is not None:
+            raise ConfigError("--metrics-port is for this machine's own loop; an engine has metrics of its own")
+        return ingest_on_engine(plan, config.max_wait, beam_flags, pollers)
+    if pollers > 1:
+        raise ConfigError("--pollers is for an engine (--runner); this machine's own loop has --workers")
+    loop = ingest_until_stopped if workers == 1 else partial(ingest_in_processes, workers=workers)
+    run = partial(loop, plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
+    recorders = _recorders(config, plan, stitch=stitch, alerts=alerts)
+    hooks: list[Callable[[Counter[str]], None]] = [recorder.after_run for recorder in recorders]
+    if compact:
+        from pipeline.compaction.beside import Compactor
+
+        compactor = Compactor(plan.output, plan.settings)
+        hooks.append(lambda _: compactor.step())
+    with ExitStack() as stack:
+        if config.metrics_port is not None:
+            from pipeline.metrics import serving
+
+            served = serving([*sources.values()], config.metrics_address, config.metrics_port)
+            metrics, _ = stack.enter_context(served)
+            hooks.append(metrics.ran)
+            run = partial(run, on_turn=metrics.turned)
+        summary = run(on_run=lambda counts: [hook(counts) for hook in hooks])
+    for recorder in recorders:
+        recorder.finish()
+    return summary
+
+
+def _recorders(config: Config, plan: Plan, *, stitch: bool, alerts: bool) -> list[Recorder]:
+    """What is evaluated beside ingestion."""
+    from pipeline import stories
+
+    if stitch and not plan.settings.sessions:
+        raise ConfigError(f"--stitch needs sessions, and {plan.output.uri!r} is without")
+    if alerts and not plan.settings.detections:
+        raise ConfigError(f"--alerts needs detections, and {plan.output.uri!r} is without")
+    found = []
+    if stitch:
+        found.append(Recorder("stitch", lambda: stories.stitch(plan.output, stories.FIRST, stories.LAST)))
+    if alerts:
+        found.append(Recorder("alerts", partial(evaluate_and_deliver, config, plan.rules.rule_set(), config.sinks())))
+    return found
+
+
+def replay(
+    config: Config,
+    names: Sequence[str],
+    selection: Selection,
+    *,
+    workers: int,
+    force: bool,
+    dead_letters: bool,
+    beam_flags: Sequence[str],
+    quiet: bool,
+) -> Summary:
+    """Replay locations, named sources, or the dead letters of the output root."""
+    from pipeline.dead_letters import SOURCE, dead_letter_messages
+    from pipeline.replay import as_messages, replay_all
+
+    output = config.root()
+    sources = {it.name: it for it in located(config, names)}
+    if dead_letters:
+        sources = {**sources, **config.sources(), SOURCE: Source(SOURCE, access=output.access)}
+        plan = begin(config, sources)
+        listed: Iterator[Message] = dead_letter_messages(output, sources)
+        force = True
+    else:
+        if not sources:
+            raise ConfigError("nothing to replay; give --source URI or the NAME of a [[source]] with a location")
+        plan = begin(config, sources)
+        listed = chain.from_iterable(
+            as_messages(list_objects(str(it.location), it.access, selection), it.name) for it in sources.values()
+        )
+    return replay_all(plan, listed, workers=workers, force=force, beam_flags=beam_flags, quiet=quiet)

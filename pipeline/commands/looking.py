@@ -1,0 +1,62 @@
+"""The state of an output root, and questions in SQL."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from pipeline.config import Config
+from schemas.errors import ConfigError
+
+
+def status(config: Config, *, as_json: bool, every_s: float | None = None) -> None:
+    """Print the state of the output root; with `every_s` again and again, until a signal comes."""
+    from pipeline import status as page
+    from pipeline.ingest import stopping
+    from pipeline.rows import console
+    from transforms.receive_messages import STOP
+
+    output = config.root()
+    if as_json:
+        if every_s is not None:
+            raise ConfigError("--watch is for people; --json prints one object, ask for it again")
+        print(page.as_json(page.status(output)))
+    elif every_s is None:
+        page.render(page.status(output), console(sys.stdout))
+    else:
+        with stopping():
+            page.watch(lambda: page.status(output), console(sys.stdout), lambda: not STOP.wait(every_s))
+
+
+def query(config: Config, sql: str | None, name: str | None, parameters: Sequence[str], form: str) -> None:
+    """Run SQL or a query of the library and print its rows."""
+    from pipeline import query as asking
+    from pipeline.rows import TABLE_ROWS, print_rows
+
+    if (sql is None) == (name is None):
+        raise ConfigError("give either SQL or --name NAME; `trailweave query --list` shows the names")
+    given = dict(_pair(it) for it in parameters)
+    with asking.connect(config.root()) as connection:
+        rows = asking.run(connection, asking.named(name) if name else str(sql), given)
+        count = print_rows(rows, form, sys.stdout)
+    if form == "table" and count > TABLE_ROWS:
+        print(f"{count - TABLE_ROWS:,} more rows; --format csv or jsonl shows all", file=sys.stderr)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"--param {text!r} has no value; write --param KEY=VALUE")
+    return key, value
+
+
+def list_queries(form: str) -> None:
+    """Print the library of queries."""
+    import pyarrow as pa
+
+    from pipeline import query as asking
+    from pipeline.rows import print_rows
+
+    library = asking.library()
+    rows = {"name": [it.name for it in library], "description": [it.description for it in library]}
+    print_rows(pa.table(rows), form, sys.stdout)

@@ -1,0 +1,64 @@
+"""Stories, recorded and shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from pipeline.config import Config
+from schemas.errors import ConfigError
+from transforms.stores.files import open_store, prove
+
+
+def stitch(config: Config, first_day: str | None, last_day: str | None, *, every_s: float | None) -> int:
+    """Record the stories that changed: how many. With `every_s` again and again, until a signal comes."""
+    from pipeline import stories
+    from pipeline.ingest import stopping
+    from transforms.receive_messages import STOP
+
+    output = config.root()
+    prove(open_store(output))
+    since, until = first_day or stories.FIRST, last_day or stories.LAST
+    count = stories.stitch(output, since, until)
+    if every_s is not None:
+        with stopping():
+            while not STOP.wait(every_s):
+                count += stories.stitch(output, since, until)
+    return count
+
+
+def list_stories(
+    config: Config, identity: str | None, first_day: str | None, last_day: str | None, *, most: int, form: str
+) -> None:
+    """Print the stories seen from the first to the last day; a table has the columns that fit."""
+    from pipeline import stories
+    from pipeline.rows import print_rows
+
+    since, until = first_day or stories.FIRST, last_day or stories.LAST
+    with stories.connect(config.root()) as connection:
+        rows = stories.listed(connection, identity=identity, since=since, until=until, most=most)
+    print_rows(stories.in_short(rows) if form == "table" else rows, form, sys.stdout)
+
+
+def show_story(config: Config, asked: Mapping[str, str | None], *, as_json: bool) -> None:
+    """Print the story that one of `asked` (kind to value) names; a table of them where several are meant."""
+    from dataclasses import asdict
+
+    from pipeline import stories
+    from pipeline.rows import as_json as json_of
+    from pipeline.rows import console, print_rows
+    from pipeline.story_page import render
+
+    given = [(kind, value) for kind, value in asked.items() if value is not None]
+    if len(given) != 1:
+        raise ConfigError("give one of: a story's ID, --event ID, --key ACCESS_KEY_ID, --identity NAME")
+    ((kind, value),) = given
+    with stories.connect(config.root()) as connection:
+        found = stories.show(connection, stories.Asked(kind, value))  # type: ignore[arg-type]
+    if not isinstance(found, stories.Story):
+        print(f"{len(found)} stories are meant; show one of them by its id", file=sys.stderr)
+        print_rows(found if as_json else stories.in_short(found), "json" if as_json else "table", sys.stdout)
+    elif as_json:
+        print(json_of(asdict(found)))
+    else:
+        render(found, console(sys.stdout))
