@@ -74,6 +74,11 @@ class Receipt:
     sent: datetime | None
     received: datetime | None = None
 
+    @property
+    def is_troubled(self) -> bool:
+        """Whether the message was received more than twice: it may have brought its worker down before."""
+        return self.receive_count > 2
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
@@ -14,21 +15,14 @@ from apache_beam.utils.timestamp import Timestamp
 from schemas.values import Batch, Message
 from transforms.stores.keys import facts
 
-_TROUBLED = 2
-
-
-def is_troubled(message: Message) -> bool:
-    """Whether the message was received more than twice: it may have brought its batch down before."""
-    return message.receipt is not None and message.receipt.receive_count > _TROUBLED
-
 
 def batch_key(message: Message, buckets: int) -> str:
     """The key under which a message is batched: a small hash of bucket and account of its first key.
 
-    A message received more than twice gets a key of its own: whatever brought its batch down before must not bring
-    its neighbours down again. Correctness never depends on the grouping.
+    A troubled message gets a key of its own: whatever brought its batch down before must not bring its neighbours
+    down again. Correctness never depends on the grouping.
     """
-    if message.receipt and is_troubled(message):
+    if message.receipt and message.receipt.is_troubled:
         return f"alone {message.receipt.message_id}"
     if buckets == 1 or not message.objects:
         return "0"
@@ -91,6 +85,7 @@ class _Bundle(beam.DoFn):
 
 def batches(messages: Sequence[Message]) -> list[Batch]:
     """The batches of what one poll gave."""
-    together = tuple(it for it in messages if not is_troubled(it))
-    alone = sorted(filter(is_troubled, messages), key=lambda it: it.receipt.receive_count if it.receipt else 0)
-    return [*([Batch(together)] if together else []), *(Batch((it,)) for it in alone)]
+    alone = [(it.receipt.receive_count, it) for it in messages if it.receipt and it.receipt.is_troubled]
+    together = tuple(it for it in messages if not (it.receipt and it.receipt.is_troubled))
+    alone.sort(key=itemgetter(0))
+    return [*([Batch(together)] if together else []), *(Batch((it,)) for _, it in alone)]

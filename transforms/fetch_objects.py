@@ -106,13 +106,16 @@ class Hand:
     def renew(self, held: Sequence[Receipt] = ()) -> list[Receipt]:
         """Drop what is no longer ours, extend what would end soon: of `held` (complete already), what still is ours.
 
-        A message is extended when less than two thirds of its visibility are left.
+        A message is extended when less than two thirds of its visibility are left; a troubled one is hidden for
+        twice the timeout before the work on it begins. Should it end this worker, it comes back after the messages
+        that were received with it, which so get through without it, however few receives they have left.
         """
+        is_first = not self._looked
         now = self._looked = time.time()
         numbered: dict[int, Receipt] = {**self._receipts, **{-1 - i: it for i, it in enumerate(held)}}
         for number in [n for n, it in numbered.items() if it.deadline - _MARGIN_S < now]:
             del numbered[number]
-        self._extend(numbered, now)
+        self._extend(numbered, now, is_first=is_first)
         for number in [n for n in self._receipts if n not in numbered]:
             self.expired += 1
             del self._receipts[number], self._messages[number]
@@ -121,7 +124,7 @@ class Hand:
         self.expired += len(held) - len(kept)
         return kept
 
-    def _extend(self, numbered: dict[int, Receipt], now: float) -> None:
+    def _extend(self, numbered: dict[int, Receipt], now: float, *, is_first: bool) -> None:
         for source in self._sources.values():
             if source.queue_url is None:
                 continue
@@ -129,19 +132,26 @@ class Hand:
             if not mine:
                 continue
             visibility_s = queue.traits(source).visibility_s
+            troubled = {n: it for n, it in mine.items() if is_first and it.is_troubled}
             soon = {n: it for n, it in mine.items() if it.deadline - now < visibility_s * 2 / 3}
-            try:
-                extended = queue.extend([*soon.values()], source.access, visibility_s) if soon else {}
-            except AwsFault as fault:
-                # What could not be extended is still ours until its deadline.
-                log.error("extension_failed: %s", fault, extra={"source": source.name, "error_code": fault.code})
-                continue
-            self.extensions += len(extended)
-            for number, receipt in soon.items():
-                if receipt.handle in extended:
-                    numbered[number] = extended[receipt.handle]
-                else:
-                    del numbered[number]
+            self._hide(numbered, troubled, source, min(2 * visibility_s, queue.LONGEST_VISIBILITY_S))
+            self._hide(numbered, {n: it for n, it in soon.items() if n not in troubled}, source, visibility_s)
+
+    def _hide(self, numbered: dict[int, Receipt], those: Mapping[int, Receipt], source: Source, seconds: int) -> None:
+        if not those:
+            return
+        try:
+            extended = queue.extend([*those.values()], source.access, seconds)
+        except AwsFault as fault:
+            # What could not be extended is still ours until its deadline.
+            log.error("extension_failed: %s", fault, extra={"source": source.name, "error_code": fault.code})
+            return
+        self.extensions += len(extended)
+        for number, receipt in those.items():
+            if receipt.handle in extended:
+                numbered[number] = extended[receipt.handle]
+            else:
+                del numbered[number]
 
     def _trait(self, message: Message) -> queue.QueueTraits:
         return queue.traits(self._sources[message.source])

@@ -205,7 +205,7 @@ def test_a_message_that_brings_every_run_down_does_not_take_its_neighbours_along
 
     monkeypatch.setattr(explode_records.Exploder, "explode", explode)
 
-    aws.ingest(visibility_s=4, until_idle_s=5, limits=Limits(50, 0.3, 0.5))
+    aws.ingest(visibility_s=3, until_idle_s=8, limits=Limits(50, 0.3, 0.5))
 
     assert_one_to_one(aws.output, IDS[:35])
     assert (sum(aws.waiting()), aws.redriven()) == (0, 1)

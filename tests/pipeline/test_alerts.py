@@ -409,7 +409,8 @@ level = "high"
 
 
 def test_ingestion_evaluates_alerts_beside_itself(tmp_path: Path, rules: Path) -> None:
-    from pipeline.commands import _recorders, begin
+    from pipeline.commands import begin
+    from pipeline.commands.ingestion import _recorders
 
     config = keep(tmp_path / "out", rules, [ISSUE, *USES])
     plan = begin(config, {})

@@ -21,6 +21,8 @@ _REGION = re.compile(
     r"https?://(?:(?:[\w-]+\.)*sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?|([a-z0-9-]+)\.queue\.)amazonaws\.com(?:\.cn)?/"
 )
 _TRIES = 4
+# SQS hides no message for longer, from its receive on.
+LONGEST_VISIBILITY_S = 43_200
 _FIRST_PAUSE_S = 0.2
 # A queue made with less would have its messages back before any work is done.
 _LEAST_VISIBILITY_S = 10

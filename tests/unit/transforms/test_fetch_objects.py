@@ -104,6 +104,23 @@ def test_an_object_that_two_messages_name_is_read_once(monkeypatch: pytest.Monke
     assert sorted(acknowledged(slices)) == ["m1", "m2", "m3"]
 
 
+def test_a_troubled_message_is_hidden_twice_as_long_before_the_work_on_it_begins(
+    monkeypatch: pytest.MonkeyPatch, extended: list[str]
+) -> None:
+    """So it comes back after those that were received with it, should it bring this worker down."""
+    bucket = Bucket(a=ONE)
+    fetched(monkeypatch, bucket, message("calm", "a", receives=2))
+    assert extended == []
+
+    held = Hand([message("troubled", "a", receives=3)], SOURCES)
+    held.renew()
+    held.renew()
+    (kept,) = held.complete([]) or held.finish(ref("a"), deferred=False)
+
+    assert extended == ["h-troubled"]
+    assert 590 < kept.deadline - time.time() <= 600
+
+
 def test_objects_are_read_in_order_of_account_and_day(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [
         trail_key("x", account=account, day=day)
