@@ -209,9 +209,13 @@ class Gathered:
             "source_key": [part.ref.key for part in parts],
             "source_version": [part.ref.version for part in parts],
         }
+        encoded: dict[str, Any] = {
+            name: pa.array(values, pa.string()).dictionary_encode() for name, values in texts.items()
+        }
+        # Parquet writes no dictionary in which a value stands twice.
         return {
-            name: pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
-            for name, values in texts.items()
+            name: pa.DictionaryArray.from_arrays(it.indices.take(indices), it.dictionary)
+            for name, it in encoded.items()
         }
 
 

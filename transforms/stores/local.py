@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
-import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -33,13 +31,13 @@ class LocalStore:
     root: Path
 
     def create(self, path: str, content: bytes) -> bool:
-        return self._create(path, io.BytesIO(content))
+        return self._create(path, [content])
 
     def create_from(self, path: str, source: Path) -> bool:
         with source.open("rb") as content:
-            return self._create(path, content)
+            return self._create(path, iter(partial(content.read, _COPIED_BYTES), b""))
 
-    def _create(self, path: str, content: BinaryIO) -> bool:
+    def _create(self, path: str, content: Iterable[bytes]) -> bool:
         target = self.root / path
         temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}"
         try:
@@ -142,10 +140,12 @@ def _make_folder(folder: Path) -> None:
         _sync_folder(level.parent)
 
 
-def _link_new(temporary: Path, target: Path, content: BinaryIO) -> bool:
-    with temporary.open("xb") as file:
-        shutil.copyfileobj(content, file, _COPIED_BYTES)
-        file.flush()
+def _link_new(temporary: Path, target: Path, content: Iterable[bytes]) -> bool:
+    with temporary.open("xb", buffering=0) as file:
+        for chunk in content:
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[file.write(rest) :]
         os.fsync(file.fileno())
     try:
         os.link(temporary, target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,8 @@ _VERSION = "trailweave.schema_version"
 # Below so many rows a dictionary is as long as its column, and a compressor costs more than it saves: 20 us a column,
 # of a hundred columns.
 FEW = 16
+# A column of so few values is a few bits a row already: the same holds for it in any file.
+_FEW_VALUES = 16
 
 TimeRange = tuple[int, int]
 
@@ -74,7 +76,10 @@ LOG_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"lo
 def encode(table: pa.Table, layout: Layout, ranges: Mapping[int, TimeRange] | None = None) -> bytes:
     """The table as a zstd Parquet file. `ranges` are the time ranges (microseconds) that its footer repeats."""
     sink = pa.BufferOutputStream()
-    with open_writer(sink, table.schema.remove_metadata(), layout, ranges, are_few=len(table) < FEW) as writer:
+    are_few = len(table) < FEW
+    light = [it for it, column in zip(table.column_names, table.columns, strict=True) if are_few or _is_light(column)]
+    schema = table.schema.remove_metadata()
+    with open_writer(sink, schema, layout, ranges, light=light, are_few=are_few) as writer:
         writer.write_table(table.replace_schema_metadata(), row_group_size=layout.row_group)
     return sink.getvalue().to_pybytes()
 
@@ -86,20 +91,22 @@ def open_writer(
     layout: Layout,
     ranges: Mapping[int, TimeRange] | None = None,
     *,
+    light: Collection[str] = (),
     are_few: bool = False,
 ) -> Iterator[pq.ParquetWriter]:
     """A writer of a zstd Parquet file into `sink`, closed at the end; `are_few` for a file of a few rows.
 
-    `ranges` may be filled while rows are written: the footer comes last.
+    `light` columns are not compressed, unless the layout has them as bulky. `ranges` may be filled while rows are
+    written: the footer comes last.
     """
     names = schema.names
-    bulky = [name for name in names if name in layout.bulky]
-    compression: Any = dict.fromkeys(names, "none") | dict.fromkeys(bulky, "zstd") if are_few else "zstd"
+    compressed = [_path(field) for field in schema if field.name in layout.bulky or field.name not in light]
+    compression: Any = dict.fromkeys(map(_path, schema), "none") | dict.fromkeys(compressed, "zstd")
     with pq.ParquetWriter(
         sink,
         schema,
         compression=compression,
-        compression_level=(dict.fromkeys(bulky, 1) or None) if are_few else 1,
+        compression_level=dict.fromkeys(compressed, 1) or None,
         use_dictionary=[] if are_few else [name for name in names if name not in layout.plain],  # type: ignore[arg-type]
         write_statistics=[name for name in names if name in layout.indexed],
         store_schema=False,
@@ -110,6 +117,17 @@ def open_writer(
         if ranges is not None:
             metadata[_RANGES] = json.dumps(ranges)
         writer.add_key_value_metadata(metadata)
+
+
+def _path(field: pa.Field[Any]) -> str:
+    """The column as Parquet names it."""
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
+
+
+def _is_light(column: Any) -> bool:
+    if column.null_count == len(column) or pa.types.is_boolean(column.type):
+        return True
+    return pa.types.is_dictionary(column.type) and len(column.chunk(0).dictionary) <= _FEW_VALUES
 
 
 def part(table: pa.Table) -> pa.Table:
