@@ -1,18 +1,18 @@
-"""Rules against the rows of a slice: which rule holds for which rows, and the rows of `detections` for them.
+"""Rules against the rows of a slice: which rule holds for which rows.
 
-Each distinct key of events (source, name, error code and so on) meets the rules once in a process: what a rule still
-asks beyond the key is kept, so that of hundreds of rules only those are looked at again whose key fits, and only the
-rows that are left read the record itself. A rule's cheapest questions come first.
+Each kind of events (source and name) meets the rules once in a process: what a rule still asks beyond them is kept,
+so that of hundreds of rules only those are looked at again that the kind concerns. Each distinct value of a field is
+asked a question once for all rules that ask the same, a rule's cheapest questions come first, and only the rows that
+are left read the record itself.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -20,43 +20,60 @@ from numpy.typing import NDArray
 from schemas.values import Commit
 from transforms.providers import Provider
 from transforms.rules.commits import by_commit, no_detections
-from transforms.rules.conditions import Absent, All, Any_, Exists, Node, Not, SameAs, Test, all_of, any_of, negated
-from transforms.rules.fields import MISSING, Entry, Rows, Table, cost, entry_of
+from transforms.rules.conditions import (
+    Absent,
+    All,
+    Any_,
+    Exists,
+    Node,
+    Not,
+    SameAs,
+    Test,
+    all_of,
+    any_of,
+    fields_of,
+    negated,
+)
+from transforms.rules.describing import Hits, described
+from transforms.rules.fields import DEAREST, MISSING, Entry, Rows, Table, cost, entry_of
 from transforms.rules.matchers import AnyOf, Matcher, OneOf
 from transforms.rules.sigma import Rule
 
-MOST_EVIDENCE, LONGEST_EVIDENCE = 32, 256
-_MOST_KEYS = 100_000
+# The first members of a key say what kind of event it is: of CloudTrail's, the source and the name.
+_KIND_MEMBERS = 2
+_MOST_KINDS = 100_000
 
 Mask = NDArray[np.bool_]
-_key = msgspec.json.Decoder(list[Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Hits:
-    """Rows of the slice, ascending, for which a rule holds."""
+class _Open:
+    """What is left to ask of a kind of events: questions by number, and the fields that these read from records."""
 
-    rule: Rule
-    rows: Rows
+    questions: tuple[int, ...]
+    fields: tuple[str, ...]
 
 
 class RuleMatcher:
-    """Rules, ready for slices of one provider. It keeps what it learns of events' keys for the next slice."""
+    """Rules, ready for slices of one provider. It keeps what it learns of kinds of events for the next slice."""
 
     def __init__(self, rules: Iterable[Rule], provider: Provider) -> None:
         self._fields = provider.fields
+        self._kind_members = provider.fields.key_members[:_KIND_MEMBERS]
+        self._shared: dict[Node, Node] = {}
         own = [rule for rule in rules if rule.provider in (None, provider.name)]
         self._rules = [(rule, self._cheapest_first(rule.condition)) for rule in own]
-        self._by_name: dict[str, list[int]] = defaultdict(list)
+        self._by_limit: dict[tuple[str, str], list[int]] = defaultdict(list)
         self._always: list[int] = []
         for index, (_, condition) in enumerate(self._rules):
-            names = _names(condition, self._fields.key_members)
-            if names is None:
+            limits = [(member, _limit(condition, member)) for member in self._kind_members[::-1]]
+            member, texts = next((it for it in limits if it[1] is not None), ("", None))
+            if texts is None:
                 self._always.append(index)
-            for name in names or ():
-                self._by_name[name].append(index)
-        # What is left to ask of a key's rows, as places in `_asked`: a condition is hashed once, not once a slice.
-        self._open: dict[str, tuple[int, ...]] = {}
+            for text in texts or ():
+                self._by_limit[member, text].append(index)
+        self._open: dict[tuple[Any, ...], _Open] = {}
+        # What is left to ask of a kind's rows, as places in `_asked`: a condition is hashed once, not once a slice.
         self._asked: list[tuple[int, Node]] = []
         self._numbers: dict[tuple[int, Node], int] = {}
 
@@ -65,22 +82,33 @@ class RuleMatcher:
         return self._hits(Table(records, events, self._fields)) if self._rules and len(records) else []
 
     def _hits(self, table: Table) -> list[Hits]:
-        codes, keys = table.keys()
-        order = np.argsort(codes, kind="stable")
-        present, starts = np.unique(codes[order], return_index=True)
-        ends = np.append(starts[1:], len(order))
         asked: dict[int, list[Rows]] = defaultdict(list)
-        for code, start, end in zip(present.tolist(), starts.tolist(), ends.tolist(), strict=True):
-            for question in self._questions(keys[code]):
-                asked[question].append(order[start:end])
+        for kind, rows in self._kinds(table):
+            left = self._left(kind)
+            if len(left.fields) > 1:
+                table.together(rows, left.fields)
+            for question in left.questions:
+                asked[question].append(rows)
         found: dict[int, list[Rows]] = defaultdict(list)
         for question, parts in asked.items():
             index, condition = self._asked[question]
-            rows = np.sort(np.concatenate(parts))
+            rows = np.sort(np.concatenate(parts)) if len(parts) > 1 else parts[0]
             rows = rows[holds(condition, table, rows)]
             if len(rows):
                 found[index].append(rows)
         return [Hits(self._rules[index][0], np.sort(np.concatenate(found[index]))) for index in sorted(found)]
+
+    def _kinds(self, table: Table) -> Iterator[tuple[tuple[Any, ...], Rows]]:
+        """Each kind of event, and its rows, ascending."""
+        codes, keys = table.keys()
+        kinds: dict[tuple[Any, ...], int] = {}
+        of_key = [kinds.setdefault(key[: len(self._kind_members)], len(kinds)) for key in keys]
+        of_row = np.asarray(of_key, np.min_scalar_type(len(kinds)))[codes]
+        order = np.argsort(of_row, kind="stable")
+        ends = np.cumsum(np.bincount(of_row, minlength=len(kinds)))
+        for kind, start, end in zip(kinds, [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+            if end > start:
+                yield kind, order[start:end]
 
     def detections(
         self, records: pa.Table, events: pa.Table | None, commits: Sequence[Commit]
@@ -90,8 +118,7 @@ class RuleMatcher:
         hits = self._hits(table) if self._rules and len(records) else []
         if not hits:
             return no_detections(commits)
-        rows = pa.concat_tables([_described(hit, records, events, table) for hit in hits])
-        return by_commit(rows, np.concatenate([hit.rows for hit in hits]), commits)
+        return by_commit(described(hits, records, events, table), np.concatenate([hit.rows for hit in hits]), commits)
 
     def _cheapest_first(self, node: Node) -> Node:
         match node:
@@ -111,26 +138,45 @@ class RuleMatcher:
                 return self._cost(part)
             case SameAs(field, other):
                 return max(cost(field, self._fields), cost(other, self._fields))
-            case Test(field):
+            case Test(field) | Absent(field):
                 return cost(field, self._fields)
-            case Exists(field) | Absent(field):
-                return cost(field, self._fields)
+            case Exists():
+                # What is not among the decoded columns may be in the record as null.
+                return DEAREST
         return 0
 
-    def _questions(self, key: str) -> tuple[int, ...]:
-        known = self._open.get(key)
+    def _left(self, kind: tuple[Any, ...]) -> _Open:
+        known = self._open.get(kind)
         if known is None:
-            if len(self._open) == _MOST_KEYS:
+            if len(self._open) == _MOST_KINDS:
                 self._open.clear()
             values = {
                 name: MISSING if value is None else entry_of(value)
-                for name, value in zip(self._fields.key_members, _key(key), strict=True)
+                for name, value in zip(self._kind_members, kind, strict=True)
             }
-            names = values.get("eventName", MISSING).texts
-            named = self._by_name.get(names[0].lower(), []) if names else []
-            decided = ((index, decide(self._rules[index][1], values)) for index in sorted([*named, *self._always]))
-            known = self._open[key] = tuple(self._number(index, left) for index, left in decided if left is not False)
+            limited = [
+                index
+                for name, entry in values.items()
+                for text in entry.texts
+                for index in self._by_limit.get((name, text.lower()), ())
+            ]
+            decided = [(index, decide(self._rules[index][1], values)) for index in sorted([*limited, *self._always])]
+            left = [(index, self._one(node)) for index, node in decided if node is not False]
+            fields = {field for _, node in left for field in fields_of(node) if cost(field, self._fields) == DEAREST}
+            questions = tuple(self._number(index, node) for index, node in left)
+            known = self._open[kind] = _Open(questions, tuple(sorted(fields)))
         return known
+
+    def _one(self, node: Node) -> Node:
+        """The node, with one object for all that ask the same: answers are kept by object."""
+        match node:
+            case All(parts):
+                return All(tuple(map(self._one, parts)))
+            case Any_(parts):
+                return Any_(tuple(map(self._one, parts)))
+            case Not(part):
+                return Not(self._one(part))
+        return self._shared.setdefault(node, node)
 
     def _number(self, index: int, left: Node) -> int:
         number = self._numbers.setdefault((index, left), len(self._asked))
@@ -178,11 +224,13 @@ def holds(node: Node, table: Table, rows: Rows) -> Mask:
         case Not(part):
             return ~holds(part, table, rows)
         case Test(field, matcher):
-            return table.values(field, rows).flags(lambda entries: _any_text(matcher, entries))
+            if field is None:
+                return _any_text(matcher, table.texts(rows))
+            return table.column(field).flags(node, rows, lambda entries: _any_text(matcher, entries))
         case Exists(field):
-            return _exist(field, table, rows)
+            return _exist(node, table, rows)
         case Absent(field):
-            return table.values(field, rows).flags(lambda entries: [not entry.texts for entry in entries])
+            return table.column(field).flags(node, rows, lambda entries: [not entry.texts for entry in entries])
     return _same(node, table, rows)
 
 
@@ -196,18 +244,22 @@ def _any_text(matcher: Matcher, entries: Sequence[Entry]) -> Mask:
     return held
 
 
-def _exist(field: str, table: Table, rows: Rows) -> Mask:
-    mask = table.values(field, rows).flags(lambda entries: [entry.present for entry in entries])
+def _exist(node: Exists, table: Table, rows: Rows) -> Mask:
+    def are_there(entries: Sequence[Entry]) -> list[bool]:
+        return [entry.present for entry in entries]
+
+    mask = table.column(node.field).flags(node, rows, are_there)
     # Decoded columns do not tell null from absent: where one has nothing, the record itself is asked.
     unsure = np.flatnonzero(~mask)
-    if len(unsure) and table.is_decoded(field):
-        mask[unsure] = table.delivered(field, rows[unsure]).flags(lambda entries: [it.present for it in entries])
+    if len(unsure) and table.is_decoded(node.field):
+        mask[unsure] = table.delivered(node.field).flags(node, rows[unsure], are_there)
     return mask
 
 
 def _same(node: SameAs, table: Table, rows: Rows) -> Mask:
-    ones, others = table.values(node.field, rows), table.values(node.other, rows)
-    pairs, places = np.unique(np.stack([ones.codes, others.codes]), axis=1, return_inverse=True)
+    ones, others = table.column(node.field), table.column(node.other)
+    codes = np.stack([ones.codes(rows), others.codes(rows)])
+    pairs, places = np.unique(codes, axis=1, return_inverse=True)
 
     def are_same(one: Entry, other: Entry) -> bool:
         theirs = [text.lower() for text in other.texts]
@@ -224,19 +276,17 @@ def _same(node: SameAs, table: Table, rows: Rows) -> Mask:
     return np.asarray(flags, np.bool_)[places.reshape(-1)]
 
 
-def _names(node: Node, key_members: Sequence[str]) -> frozenset[str] | None:
-    """The only event names, in lower case, for which a condition can hold; None: any."""
-    if "eventName" not in key_members:
-        return None
+def _limit(node: Node, member: str) -> frozenset[str] | None:
+    """The only texts of a member, in lower case, for which a condition can hold; None: any."""
     match node:
-        case Test("eventName", matcher):
+        case Test(field, matcher) if field == member:
             return _only(matcher)
         case All(parts):
-            limits = [names for part in parts if (names := _names(part, key_members)) is not None]
+            limits = [texts for part in parts if (texts := _limit(part, member)) is not None]
             return frozenset.intersection(*limits) if limits else None
         case Any_(parts):
-            all_limits = [_names(part, key_members) for part in parts]
-            known = [names for names in all_limits if names is not None]
+            all_limits = [_limit(part, member) for part in parts]
+            known = [texts for texts in all_limits if texts is not None]
             return frozenset().union(*known) if len(known) == len(all_limits) else None
     return frozenset() if node is False else None
 
@@ -249,52 +299,3 @@ def _only(matcher: Matcher) -> frozenset[str] | None:
         known = [it for it in limits if it is not None]
         return frozenset().union(*known) if len(known) == len(limits) else None
     return None
-
-
-def _described(hits: Hits, records: pa.Table, events: pa.Table | None, table: Table) -> pa.Table:
-    rule, rows = hits.rule, hits.rows
-    places: Any = pa.array(rows)
-    count = len(rows)
-
-    def texts(rows_of: list[list[str]]) -> Any:
-        return pa.array(rows_of, pa.list_(pa.field("element", pa.string(), nullable=False)))
-
-    groups: list[list[str]] = [[] for _ in range(count)]
-    values: list[list[str]] = [[] for _ in range(count)]
-    for field in rule.group_fields:
-        for row, entry in enumerate(_entries(table, field, rows)):
-            if entry.texts:
-                groups[row].append(field)
-                values[row].append(entry.texts[0])
-    evidence: list[list[str]] = [[] for _ in range(count)]
-    for field in rule.fields[:MOST_EVIDENCE]:
-        for row, entry in enumerate(_entries(table, field, rows)):
-            if entry.texts:
-                evidence[row].append(f"{field}={', '.join(entry.texts)}"[:LONGEST_EVIDENCE])
-    nothing: Any = pa.nulls
-    return pa.table(
-        {
-            "rule_id": pa.repeat(rule.id, count),
-            "rule_version": pa.repeat(rule.version, count),
-            "rule_title": pa.repeat(rule.title, count),
-            "kind": pa.repeat("sigma", count),
-            "level": pa.repeat(rule.level, count),
-            "tags": texts([list(rule.tags)] * count),
-            "alerts": pa.array(np.full(count, rule.alerts)),
-            "event_id": records["event_id"].take(places),
-            "event_time": records["event_time"].take(places),
-            "session_id": _flat(events["session_id"].take(places)) if events else nothing(count, pa.string()),
-            "group_fields": texts(groups),
-            "group_values": texts(values),
-            "evidence": texts(evidence),
-        }
-    )
-
-
-def _entries(table: Table, field: str, rows: Rows) -> list[Entry]:
-    values = table.values(field, rows)
-    return [values.entries[code] for code in values.codes.tolist()]
-
-
-def _flat(column: Any) -> Any:
-    return column.cast(pa.string())
