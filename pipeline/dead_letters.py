@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -67,4 +66,4 @@ def _reference(store: Store, path: str) -> ObjectRef:
     if isinstance(store, GcsStore):
         return ObjectRef(f"{GOOGLE}{store.bucket}", store.key(path))
     assert isinstance(store, LocalStore)
-    return local_ref(Path(store.describe(path)))
+    return local_ref(store.describe(path))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from schemas.values import ObjectPart
@@ -101,8 +103,9 @@ def observed(part: ObjectPart, now: datetime) -> dict[str, float]:
     return found
 
 
-def in_buckets(name: str, value: float) -> dict[str, int]:
-    """What one observation adds to the counters of a histogram, by bound."""
+def in_buckets(name: str, values: Sequence[float]) -> dict[str, int]:
+    """What observations add to the counters of a histogram, by bound; and to its sum."""
     bounds = HISTOGRAMS[name][1]
-    bound = next((str(it) for it in bounds if value <= it), "+Inf")
-    return {bound: 1, "sum": round(value * PARTS)}
+    found = Counter(bisect_left(bounds, value) for value in values)
+    texts = [*map(str, bounds), "+Inf"]
+    return {**{texts[place]: count for place, count in found.items()}, "sum": sum(round(it * PARTS) for it in values)}

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, Self
 
+import msgspec
 import pyarrow as pa
 
 Stage = Literal["parse_notifications", "fetch_objects", "explode_records"]
@@ -22,8 +23,15 @@ LOCAL = "file:"
 GOOGLE = "gs://"
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectRef:
+class Value(msgspec.Struct, frozen=True):
+    """Base of the values that every object has some of: made, compared and changed faster than a dataclass."""
+
+    def but(self, **changes: Any) -> Self:
+        """The same with other members."""
+        return msgspec.structs.replace(self, **changes)
+
+
+class ObjectRef(Value, frozen=True):
     """One object to read: in a bucket (`bucket`, `key`, perhaps `version_id`) or a local file (bucket `LOCAL`).
 
     On Google Cloud Storage the bucket is written `gs://NAME` and the version is the generation.
@@ -127,8 +135,7 @@ class NoRecord:
     damage: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Value, frozen=True):
     """Content of one object or a piece of it; one of `text`, `records` and `rows` is set.
 
     `object_index` points into the slice's `objects`. `text` is a small object's JSON as found; `records` are those of
@@ -143,8 +150,7 @@ class Document:
     first_record: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectPart:
+class ObjectPart(Value, frozen=True):
     """What one slice knows of one object; the parts of an object add up to its row in the ingest log.
 
     `last` marks the part that ends the object. Counts are of this part alone; bytes likewise.

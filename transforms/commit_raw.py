@@ -190,8 +190,7 @@ def _counted(filled: Slice, records: pa.Table, done: Sequence[Committed], kept: 
     written = np.bincount(objects[kept], minlength=size).tolist()
     expired = np.bincount(objects[_rows(it.rows for it in done if it.is_expired)], minlength=size).tolist()
     return tuple(
-        replace(
-            part,
+        part.but(
             written=part.written + new,
             expired=part.expired + old,
             duplicates=part.duplicates + found - new - old,

@@ -132,16 +132,15 @@ def _earlier(parts: Sequence[ObjectPart], provider: str, records: pa.Table) -> S
 def _told(part: ObjectPart, tally: Tally) -> ObjectPart:
     if tally.foreign and not tally.records:
         outcome, reason = tally.foreign
-        return replace(part, outcome=outcome, reason=reason)  # type: ignore[arg-type]
-    part = replace(
-        part,
+        return part.but(outcome=outcome, reason=reason)
+    part = part.but(
         records=part.records + tally.records,
         dead_letters=part.dead_letters + len(tally.letters),
         provider=tally.provider,
         first_event_time=_time(tally.first),
         last_event_time=_time(tally.final),
     )
-    return replace(part, outcome="dead_letter", reason=tally.damage) if tally.damage else part
+    return part.but(outcome="dead_letter", reason=tally.damage) if tally.damage else part
 
 
 def _time(micros: int | None) -> datetime | None:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -195,7 +195,7 @@ class Packer:
     def take(self, part: ObjectPart, opened: Opened | None = None) -> None:
         """Add a part of an object, with its document."""
         if opened is not None:
-            self._documents.append(replace(opened.document, object_index=len(self._parts)))
+            self._documents.append(opened.document.but(object_index=len(self._parts)))
             self._bytes += opened.text_bytes
             self._group = _group(part.ref)
         self._parts.append(part)
@@ -207,12 +207,12 @@ class Packer:
             self.take(ObjectPart(message.source, ref, message.receipt, outcome=outcome, reason=reason))
         for letter in message.dead_letters:
             part = ObjectPart(message.source, ObjectRef("", ""), message.receipt, outcome="dead_letter")
-            self.take(replace(part, reason=letter.reason, dead_letters=1))
+            self.take(part.but(reason=letter.reason, dead_letters=1))
 
     def bury(self, part: ObjectPart, reason: str) -> None:
         """Add an object that can never be read."""
         self._letters.append(DeadLetter("fetch_objects", "object", reason, part.ref))
-        self.take(replace(part, outcome="dead_letter", reason=reason, dead_letters=1))
+        self.take(part.but(outcome="dead_letter", reason=reason, dead_letters=1))
 
     def flush(self, hand: Hand) -> Slice:
         """The slice, with the receipts that are still ours."""
@@ -273,8 +273,7 @@ def fetch_objects(
 
 
 def _part_of(part: ObjectPart, opened: Opened, compressed_bytes: int) -> ObjectPart:
-    return replace(
-        part,
+    return part.but(
         ref=opened.ref,
         last=opened.last,
         compressed_bytes=compressed_bytes,
@@ -305,7 +304,7 @@ def _fail(packer: Packer, part: ObjectPart, fault: AwsFault, hand: Hand, message
             "error_code": fault.code,
         },
     )
-    packer.take(replace(part, outcome="deferred", reason=f"{fault.kind}: {fault}"))
+    packer.take(part.but(outcome="deferred", reason=f"{fault.kind}: {fault}"))
     return True
 
 

@@ -104,7 +104,7 @@ def list_objects(location: str, access: Access, selection: Selection) -> Iterato
         )
     path = Path(parts.path if parts.scheme else location).absolute()
     if path.is_file():
-        return iter([local_ref(path)])
+        return iter([local_ref(str(path))])
     if not path.is_dir():
         raise ConfigError(f"source {location!r} is no folder, no file and no s3:// or gs:// location")
     return _list_folder(path, selection)
@@ -114,8 +114,8 @@ def _list_folder(root: Path, selection: Selection) -> Iterator[ObjectRef]:
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(it for it in folders if it[0] != "." and selection.enters(f"{folder}/{it}/"))
         for name in sorted(names):
-            path = Path(folder, name)
-            if name[0] != "." and selection.takes_key(str(path)):
+            path = f"{folder.rstrip('/')}/{name}"
+            if name[0] != "." and selection.takes_key(path):
                 yield local_ref(path)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,8 +49,7 @@ def add(one: ObjectPart | None, other: ObjectPart) -> ObjectPart:
     firsts = [it.first_event_time for it in (one, other) if it.first_event_time]
     lasts = [it.last_event_time for it in (one, other) if it.last_event_time]
     worse = one if one.outcome != "done" else other
-    return replace(
-        other,
+    return other.but(
         **{name: getattr(one, name) + getattr(other, name) for name in _ADDED},
         outcome=worse.outcome,
         reason=worse.reason,
@@ -99,12 +98,18 @@ def write_ingest_log(ended: Sequence[ObjectPart], store: Store, run_id: str) -> 
 
 def spread(ended: Sequence[ObjectPart], now: datetime) -> Counter[str]:
     """What the histograms count of the objects that are done: `name/bound`, and `name/sum`."""
-    counts: Counter[str] = Counter()
+    seen: defaultdict[str, list[float]] = defaultdict(list)
     for part in ended:
         if part.outcome == "done":
             for name, value in counters.observed(part, now).items():
-                counts.update({f"{name}/{bound}": n for bound, n in counters.in_buckets(name, value).items()})
-    return counts
+                seen[name].append(value)
+    return Counter(
+        {
+            f"{name}/{bound}": n
+            for name, values in seen.items()
+            for bound, n in counters.in_buckets(name, values).items()
+        }
+    )
 
 
 @dataclass(eq=False)

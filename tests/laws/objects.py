@@ -6,7 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -122,7 +122,7 @@ def slices_of(found: Iterable[Found], slice_bytes: int) -> Iterator[Slice]:
         for opened in open_documents(content, slice_bytes, Caps(record_bytes=RECORD_BYTES)):
             if not packer.has_room(opened):
                 yield packer.flush(hand)
-            packer.take(replace(part, ref=opened.ref, last=opened.last), opened)
+            packer.take(part.but(ref=opened.ref, last=opened.last), opened)
     yield packer.flush(hand)
 
 

@@ -44,7 +44,7 @@ def trail(tmp_path_factory: pytest.TempPathFactory) -> list[Message]:
         path = folder / f"{number:03}.json.gz"
         path.write_bytes(gzip.compress(text))
         paths.append(path)
-    return [*as_messages(map(local_ref, paths), "default")]
+    return [*as_messages(map(local_ref, map(str, paths)), "default")]
 
 
 def plan(root: Path, slice_bytes: int = 64_000_000) -> Plan:

@@ -6,10 +6,10 @@ Reading needs s3:GetObject (and kms:Decrypt), or storage.objects.get, and nothin
 from __future__ import annotations
 
 import io
+import os
 import tempfile
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from schemas.values import GOOGLE, LOCAL, ObjectRef
@@ -34,10 +34,10 @@ class Content:
     sealed: str | None = None
 
 
-def local_ref(path: Path) -> ObjectRef:
+def local_ref(path: str) -> ObjectRef:
     """The reference of a local file, identified by path, size and modification time."""
-    found = path.stat()
-    return ObjectRef(LOCAL, str(path), etag=f"{found.st_size}-{found.st_mtime_ns}", size=found.st_size)
+    found = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
+    return ObjectRef(LOCAL, path, etag=f"{found.st_size}-{found.st_mtime_ns}", size=found.st_size)
 
 
 def read_object(ref: ObjectRef, access: Access) -> Content:
@@ -69,7 +69,7 @@ def _get(ref: ObjectRef, access: Access) -> Content:
     with _calling(ref, access):
         answer = _open(ref, access)
         size = int(answer["ContentLength"])
-        found = replace(ref, etag=answer["ETag"].strip('"'), size=size)
+        found = ref.but(etag=answer["ETag"].strip('"'), size=size)
         sealed = _client_side_encryption(answer.get("Metadata", {}))
         if sealed:
             return Content(found, b"", size, sealed)
@@ -123,17 +123,19 @@ def _download(ref: ObjectRef) -> Content:
         blob.download_to_file(file, raw_download=True, timeout=gcloud.TIMEOUT_S)
     size = file.tell()
     file.seek(0)
-    found = replace(ref, version_id=str(blob.generation), size=size)
+    found = ref.but(version_id=str(blob.generation), size=size)
     return Content(found, file.getvalue() if small else file, size)
 
 
 def _read_file(ref: ObjectRef) -> Content:
-    path = Path(ref.key)
+    path = ref.key
     try:
         found = local_ref(path)
-        if (found.size or 0) <= _IN_MEMORY:
-            return Content(found, path.read_bytes(), found.size or 0)
-        return Content(found, path.open("rb"), found.size or 0)
+        size = found.size or 0
+        if size > _IN_MEMORY:
+            return Content(found, open(path, "rb"), size)  # noqa: PTH123
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return Content(found, file.readall(), size)
     except FileNotFoundError as error:
         raise AwsFault("missing", "ENOENT", f"{path} does not exist") from error
     except OSError as error:

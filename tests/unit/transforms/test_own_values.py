@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def test_no_file_of_a_partition_holds_a_string_of_another(tmp_path: Path) -> Non
     for key, body in trail:
         ref = ObjectRef("trail", key, etag="e")
         (opened,) = open_documents(Content(ref, body, len(body)), 64_000_000, Caps())
-        documents.append(replace(opened.document, object_index=len(parts)))
+        documents.append(opened.document.but(object_index=len(parts)))
         parts.append(ObjectPart("test", ref, None))
     store = LocalStore(tmp_path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-from dataclasses import replace
 
 import fastavro
 import pytest
@@ -54,10 +53,10 @@ def test_letters_that_are_there_are_not_counted_again() -> None:
 
 
 def test_each_object_and_each_version_of_it_has_a_file_of_its_own() -> None:
-    refs = [REF, replace(REF, etag="other"), replace(REF, version_id="v"), replace(REF, bucket="b"), reference("two")]
+    refs = [REF, REF.but(etag="other"), REF.but(version_id="v"), REF.but(bucket="b"), reference("two")]
     paths = [dead_letter_path(letter(1, ref=ref)) for ref in refs]
     assert len(set(paths)) == len(refs)
-    assert dead_letter_path(letter(1, ref=replace(REF, size=5))) == paths[0]
+    assert dead_letter_path(letter(1, ref=REF.but(size=5))) == paths[0]
 
 
 def test_a_missing_object_and_one_with_bad_records_have_different_files() -> None:
