@@ -36,6 +36,9 @@ def query(
         list[str] | None, typer.Option("--param", metavar="KEY=VALUE", help="A parameter of a named query.")
     ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="Show the library of queries.")] = False,
+    views: Annotated[
+        bool, typer.Option("--views", help="Print the views as a script for a DuckDB of your own.")
+    ] = False,
     form: Annotated[str, typer.Option("--format", metavar="table|csv|json|jsonl")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
@@ -45,5 +48,7 @@ def query(
     form = "json" if as_json else form
     if list_all:
         commands.list_queries(form)
+    elif views:
+        commands.print_views(commands.load(output=output))
     else:
         commands.query(commands.load(output=output), sql, name, parameter or [], form)

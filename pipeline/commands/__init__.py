@@ -14,7 +14,7 @@ from pipeline.commands.detection import (
     test_rules,
 )
 from pipeline.commands.ingestion import ingest, replay
-from pipeline.commands.looking import list_queries, query, status
+from pipeline.commands.looking import list_queries, print_views, query, status
 from pipeline.commands.onboarding import check
 from pipeline.commands.stories import list_stories, show_story, stitch
 from pipeline.commands.upkeep import compact, redrive, repair, verify
@@ -32,6 +32,7 @@ __all__ = [
     "list_stories",
     "load",
     "located",
+    "print_views",
     "query",
     "queue_sources",
     "read_indicators",

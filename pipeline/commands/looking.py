@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.config import Config
 from schemas.errors import ConfigError
@@ -48,6 +49,18 @@ def _pair(text: str) -> tuple[str, str]:
     if not separator:
         raise ConfigError(f"--param {text!r} has no value; write --param KEY=VALUE")
     return key, value
+
+
+def print_views(config: Config) -> None:
+    """Print the script that makes the views in another DuckDB, over the output root as it is each time."""
+    from pipeline import query as asking
+
+    uri = config.root().uri
+    if "://" not in uri:
+        uri = str(Path(uri).absolute())
+    if uri.startswith("gs://"):
+        raise ConfigError(f"--views is for a local folder or s3://; ask {uri!r} by `trailweave query`")
+    print(asking.views_sql(uri))
 
 
 def list_queries(form: str) -> None:

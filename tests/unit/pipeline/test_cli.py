@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pytest
 from support.trails import records, trail_object
 
@@ -123,6 +124,24 @@ def test_a_denial_has_exit_code_3(run: Run, folder: str, monkeypatch: pytest.Mon
     code, _, err = run("replay", "--source", folder, "--output", "o")
 
     assert (code, err) == (3, "trailweave: TW-ACCESS: s3:ListBucket on b was refused to me\n")
+
+
+def test_the_views_are_made_in_another_duckdb_by_a_script(run: Run, folder: str) -> None:
+    run("replay", "--source", folder, "--output", "out", "--quiet")
+    code, script, _ = run("query", "--views", "--output", "out")
+
+    assert code == 0
+    # The last part needs DuckDB's avro extension.
+    script = script[: script.index("-- tree.dead_letters for plain DuckDB")]
+    with duckdb.connect() as another:
+        another.execute(script)
+        assert another.sql("SELECT count(*) FROM cloud_audit_logs").fetchall() == [(10,)]
+
+
+def test_views_of_a_root_that_plain_duckdb_does_not_read_are_refused(run: Run) -> None:
+    code, _, err = run("query", "--views", "--output", "gs://lake/trail")
+
+    assert (code, "--views is for a local folder or s3://" in err) == (2, True)
 
 
 def test_beams_flags_pass_through(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
