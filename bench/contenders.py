@@ -39,6 +39,11 @@ def two_workers(objects: Path, output: Path) -> int:
     return _replay(objects, output, workers=2)
 
 
+def both_datasets(objects: Path, output: Path) -> int:
+    """`trailweave replay` of the raw and the normalized records alone."""
+    return _replay(objects, output, workers=1, sessions=False, detections=False)
+
+
 def without_sessions(objects: Path, output: Path) -> int:
     """The same without session fragments and links."""
     return _replay(objects, output, workers=1, sessions=False)
@@ -182,6 +187,7 @@ def _tuple(kinds: dict[str, object]) -> str:
 
 CONTENDERS: dict[str, Contender] = {
     "trailweave": trailweave,
+    "both datasets": both_datasets,
     "floor": floor,
     "duckdb": duckdb,
     "duckdb threads": duckdb_threads,
