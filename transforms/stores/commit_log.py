@@ -28,8 +28,11 @@ FRESH_S = 30 * 60
 # Time in which the machine is suspended counts too: `time.monotonic` on Linux leaves it out.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 REPEATED_RANGES = 64
+# What is kept in memory: about 500 bytes a file; 16 a digest, and as much as 34 of them for each file that has any.
 _MAX_PARTITIONS = 4_096
+_MAX_FILES = 200_000
 _MAX_DIGESTS = 4_000_000
+_DIGESTS_A_FILE = 34
 
 
 @dataclass
@@ -75,11 +78,22 @@ class CommitLog:
     def of(self, partition: Partition) -> Known:
         """The cache of a partition; whoever commits to it holds its lock."""
         with self._lock:
-            known = self._known.setdefault(partition, Known())
+            known = self._known.get(partition)
+            if known is None:
+                self._forget()
+                known = self._known[partition] = Known()
             self._known.move_to_end(partition)
-            while len(self._known) > _MAX_PARTITIONS:
-                self._known.popitem(last=False)
             return known
+
+    def _forget(self) -> None:
+        """Make room for another partition: those go that were used least lately, if they are old or too many."""
+        files = sum(len(it.files) for it in self._known.values())
+        while self._known:
+            least = next(iter(self._known.values()))
+            if len(self._known) < _MAX_PARTITIONS and files <= _MAX_FILES and not self._is_old(least):
+                break
+            files -= len(least.files)
+            self._known.popitem(last=False)
 
     def snapshot(self, partition: Partition, known: Known, digests: Digests, times: TimeRange) -> Snapshot:
         """Compare events (their digests and time range) with the commits that the cache knows.
@@ -168,11 +182,13 @@ class CommitLog:
 
     def _remember(self, key: tuple[Partition, Numbered], found: Digests) -> None:
         with self._lock:
-            self._held_digests += len(found) - len(self._digests.pop(key, ()))
+            if (former := self._digests.pop(key, None)) is not None:
+                self._held_digests -= _weight(former)
             self._digests[key] = found
+            self._held_digests += _weight(found)
             while self._held_digests > _MAX_DIGESTS and len(self._digests) > 1:
                 _, dropped = self._digests.popitem(last=False)
-                self._held_digests -= len(dropped)
+                self._held_digests -= _weight(dropped)
 
     def repeated_ranges(self, known: Known, number: int, times: TimeRange) -> dict[int, TimeRange]:
         """What the footer of raw file `number` tells: its own time range and those of the 64 commits before it."""
@@ -222,3 +238,8 @@ class CommitLog:
         known = self.of(partition)
         known.complete.add(number)
         known.highest_marker = max(known.highest_marker, number)
+
+
+def _weight(found: Digests) -> int:
+    """The memory of a file's digests, counted in digests."""
+    return len(found) + _DIGESTS_A_FILE

@@ -205,3 +205,13 @@ def test_fips_endpoints_are_used_where_they_are_asked_for(monkeypatch: pytest.Mo
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     assert "fips" in client("s3", Access(region="us-gov-west-1", fips=True)).meta.endpoint_url
     assert "fips" not in client("s3", Access(region="us-gov-west-1")).meta.endpoint_url
+
+
+def test_accesses_share_what_botocore_knows_of_the_services() -> None:
+    """13 MB each for hundreds of sources would be gigabytes."""
+    loaders = {
+        id(module._session(Access(endpoint_url=f"http://127.0.0.1:{port}"))._session.get_component("data_loader"))
+        for port in (1, 2, 3)
+    }
+
+    assert len(loaders) == 1

@@ -13,6 +13,7 @@ from schemas.datasets import EVENTS, RAW, Dataset
 from schemas.values import Partition, Slice
 from transforms.commit_raw import Committed, commit_raw, left_behind
 from transforms.normalize_records import normalize_records
+from transforms.stores import commit_log as module
 from transforms.stores.commit_log import FRESH_S, CommitLog
 from transforms.stores.parquet import EVENTS_LAYOUT, RAW_LAYOUT, encode, read_ranges, read_table
 from transforms.stores.tree import Numbered, folder_of, list_files, path_of
@@ -258,3 +259,39 @@ def test_with_normalization_off_a_commit_is_complete_by_itself(store: MemoryStor
     _, done = commit_raw(filled, log, SYNC, NOW)
     assert done[0].matched == {1}
     assert [*left_behind(log, done)] == []
+
+
+def on_days(days: range, *names: str) -> Slice:
+    """Events by name on each of some days of January 2026, each day a partition of its own."""
+    return exploded(
+        [record(f"{name}{day}", eventTime=f"2026-01-{day:02}T01:00:00Z") for day in days for name in names]
+    )
+
+
+def test_a_process_that_runs_for_months_forgets_the_partitions_that_it_no_longer_writes(
+    store: MemoryStore, clock: Clock
+) -> None:
+    log = log_of(store, clock)
+    for day in range(1, 29):
+        commit_raw(on_days(range(day, day + 1), "a"), log, SYNC, NOW)
+        clock.now += 24 * HOUR
+
+    assert [it.day for it in log._known] == ["2026-01-28"]
+
+
+def test_what_a_process_remembers_is_bounded_by_files_and_not_by_partitions(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forgetting costs a listing, and nothing else: what is delivered again is still known."""
+    monkeypatch.setattr(module, "_MAX_FILES", 8)
+    monkeypatch.setattr(module, "_MAX_DIGESTS", 3 * (1 + module._DIGESTS_A_FILE))
+    log = log_of(store)
+    for day in range(1, 29):
+        for name in "ab":
+            commit_raw(on_days(range(day, day + 1), name), log, SYNC, NOW)
+        assert sum(len(it.files) for it in log._known.values()) <= 8 + 2
+        assert len(log._digests) <= 3
+
+    again, _ = commit_raw(on_days(range(1, 29), "a", "b"), log, SYNC, NOW)
+    assert again.records is not None
+    assert len(again.records) == 0
