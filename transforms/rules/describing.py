@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from transforms.rules.fields import Entry, Rows, Table
+from transforms.rules.columns import Rows
+from transforms.rules.entries import Entry
+from transforms.rules.fields import Table
 from transforms.rules.sigma import Rule
 
 MOST_EVIDENCE, LONGEST_EVIDENCE = 32, 256
@@ -80,7 +82,7 @@ class _Lists:
         """A list for each row: a text for each field that has any there, in the order of the fields."""
         places = np.full((len(rows), len(fields)), _NONE, np.int64)
         for number, field in enumerate(fields):
-            column = table.column(field)
+            column = table.column(field, rows)
             codes = column.codes(rows)
             of_code = np.full(len(column.entries), _NONE, np.int64)
             for code in np.unique(codes).tolist():

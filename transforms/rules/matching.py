@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from schemas.values import Commit
 from transforms.providers import Provider
+from transforms.rules.columns import Mask, Rows
 from transforms.rules.commits import by_commit, no_detections
 from transforms.rules.conditions import (
     Absent,
@@ -35,15 +35,14 @@ from transforms.rules.conditions import (
     negated,
 )
 from transforms.rules.describing import Hits, described
-from transforms.rules.fields import DEAREST, MISSING, Entry, Rows, Table, cost, entry_of
+from transforms.rules.entries import MISSING, Entry, entry_of
+from transforms.rules.fields import DEAREST, Table, cost
 from transforms.rules.matchers import AnyOf, Matcher, OneOf
 from transforms.rules.sigma import Rule
 
 # The first members of a key say what kind of event it is: of CloudTrail's, the source and the name.
 _KIND_MEMBERS = 2
 _MOST_KINDS = 100_000
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +225,11 @@ def holds(node: Node, table: Table, rows: Rows) -> Mask:
         case Test(field, matcher):
             if field is None:
                 return _any_text(matcher, table.texts(rows))
-            return table.column(field).flags(node, rows, lambda entries: _any_text(matcher, entries))
+            return table.column(field, rows).flags(node, rows, lambda entries: _any_text(matcher, entries))
         case Exists(field):
             return _exist(node, table, rows)
         case Absent(field):
-            return table.column(field).flags(node, rows, lambda entries: [not entry.texts for entry in entries])
+            return table.column(field, rows).flags(node, rows, lambda entries: [not entry.texts for entry in entries])
     return _same(node, table, rows)
 
 
@@ -248,16 +247,16 @@ def _exist(node: Exists, table: Table, rows: Rows) -> Mask:
     def are_there(entries: Sequence[Entry]) -> list[bool]:
         return [entry.present for entry in entries]
 
-    mask = table.column(node.field).flags(node, rows, are_there)
+    mask = table.column(node.field, rows).flags(node, rows, are_there)
     # Decoded columns do not tell null from absent: where one has nothing, the record itself is asked.
     unsure = np.flatnonzero(~mask)
     if len(unsure) and table.is_decoded(node.field):
-        mask[unsure] = table.delivered(node.field).flags(node, rows[unsure], are_there)
+        mask[unsure] = table.delivered(node.field, rows[unsure]).flags(node, rows[unsure], are_there)
     return mask
 
 
 def _same(node: SameAs, table: Table, rows: Rows) -> Mask:
-    ones, others = table.column(node.field), table.column(node.other)
+    ones, others = table.column(node.field, rows), table.column(node.other, rows)
     codes = np.stack([ones.codes(rows), others.codes(rows)])
     pairs, places = np.unique(codes, axis=1, return_inverse=True)
 

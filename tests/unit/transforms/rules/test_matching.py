@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import uuid
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -297,6 +299,22 @@ def test_any_rule_hits_what_a_plain_evaluator_says(
     records = [{**base, **it} for it in members]
     expected = [plain_sigma.matches({"detection": detection}, it) for it in records]
     assert hit(compiled(detection), records) == expected
+
+
+def test_what_was_read_of_a_slice_is_gone_with_its_last_user() -> None:
+    members = {"requestParameters": {"key": "k"}, "vpcEndpointId": None}
+    table = fields.Table(decoded([record(**members)] * 3), None, PROVIDER.fields)
+    rows = np.arange(3)
+    table.together(rows, ("requestParameters.key", "requestParameters.size"))
+    for field in ("eventName", "userAgent", "userIdentity.arn", "requestParameters.key", "vpcEndpointId"):
+        assert table.column(field, rows).codes(rows).tolist() == [0, 0, 0]
+    gone = weakref.ref(table)
+    gc.disable()
+    try:
+        del table
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 MORE_RECORDS = st.fixed_dictionaries(
