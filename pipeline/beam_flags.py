@@ -10,6 +10,23 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from schemas.errors import ConfigError
 
+# Options of Flink's job server, which only it can list, when it runs. Source: Apache Beam documentation, "Apache Flink
+# Runner", pipeline options; flags take no value.
+_FLINK = (
+    *("allow_non_restored_state", "attached_mode", "disable_metrics", "enable_stable_input_drain"),
+    *("externalized_checkpoints_enabled", "fail_on_checkpointing_errors", "faster_copy"),
+    *("finish_bundle_before_checkpointing", "force_unaligned_checkpoint_enabled", "object_reuse"),
+    *("operator_chaining", "re_iterable_group_by_key_result", "retain_externalized_checkpoints_on_cancellation"),
+    "unaligned_checkpoint_enabled",
+)
+_FLINK_WITH_VALUE = (
+    *("auto_watermark_interval", "checkpoint_timeout_millis", "checkpointing_interval", "checkpointing_mode"),
+    *("execution_retry_delay", "flink_conf_dir", "job_check_interval_in_secs", "latency_tracking_interval"),
+    *("max_bundle_size", "max_bundle_time_mills", "min_pause_between_checkpoints", "num_concurrent_checkpoints"),
+    *("number_of_execution_retries", "report_checkpoint_duration", "savepoint_path"),
+    *("shutdown_sources_after_idle_ms", "state_backend", "state_backend_factory", "state_backend_storage_path"),
+)
+
 
 def take_beam_flags(arguments: Sequence[str], own: Sequence[str] = ()) -> tuple[list[str], list[str]]:
     """(flags of Beam with their values, the other arguments).
@@ -39,4 +56,8 @@ def _parser() -> argparse.ArgumentParser:
                 options._add_argparse_args(parser)
             except argparse.ArgumentError:
                 continue
+    for name in _FLINK:
+        parser.add_argument(f"--{name}", action="store_true")
+    for name in _FLINK_WITH_VALUE:
+        parser.add_argument(f"--{name}")
     return parser

@@ -198,6 +198,11 @@ def test_a_flag_that_nobody_knows_is_refused(flag: str) -> None:
         take_beam_flags([flag, "1"])
 
 
+def test_options_that_only_flinks_job_server_lists_pass_through() -> None:
+    flags = ["--runner=FlinkRunner", "--checkpointing_interval", "10000", "--object_reuse"]
+    assert take_beam_flags([*flags, "main"]) == (flags, ["main"])
+
+
 def test_names_and_beams_flags_are_told_apart() -> None:
     assert take_beam_flags([]) == ([], [])
     assert take_beam_flags(["a", "b"]) == ([], ["a", "b"])
