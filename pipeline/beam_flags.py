@@ -10,8 +10,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from schemas.errors import ConfigError
 
-# Options of Flink's job server, which only it can list, when it runs. Source: Apache Beam documentation, "Apache Flink
-# Runner", pipeline options; flags take no value.
+# Beam shows its options to whoever may look at the job, and no stage would use these.
+_SECRETS = {"--s3_access_key_id", "--s3_secret_access_key", "--s3_session_token", "--azure_connection_string"}
+# Options of Flink's job server, which only it can list, when it runs. Source: Apache Beam documentation, "Apache
+# Flink Runner", pipeline options; flags take no value.
 _FLINK = (
     *("allow_non_restored_state", "attached_mode", "disable_metrics", "enable_stable_input_drain"),
     *("externalized_checkpoints_enabled", "fail_on_checkpointing_errors", "faster_copy"),
@@ -42,6 +44,10 @@ def take_beam_flags(arguments: Sequence[str], own: Sequence[str] = ()) -> tuple[
             close = difflib.get_close_matches(flag, own, 1) or difflib.get_close_matches(flag, known, 1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise ConfigError(f"{flag} is no option of this command and none of Beam's{hint}; see --help")
+        if flag in _SECRETS:
+            raise ConfigError(
+                f"{flag} would show a secret in the job; leave it out: keys come from the environment or a file"
+            )
     if not names:
         return [], list(arguments)
     _, rest = parser.parse_known_args(list(arguments))

@@ -45,3 +45,9 @@ class WorkerError(TrailweaveError):
     """Worker processes that end without a word, one after another."""
 
     code = "TW-WORKER"
+
+
+class EngineError(TrailweaveError):
+    """A job that an engine gave up."""
+
+    code = "TW-ENGINE"

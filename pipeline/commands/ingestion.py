@@ -41,13 +41,13 @@ def ingest(
     With `stitch` the stories of the sessions that a micro-batch touched are recorded after it; with `alerts` alerts
     are evaluated, and delivered to the sinks of the configuration; with `compact` quiet partitions are compacted.
     """
+    from pipeline.engines import ingest_on_engine
     from pipeline.ingest import ingest_until_stopped
     from pipeline.ingest_workers import ingest_in_processes
+    from pipeline.job import job
     from pipeline.runs import engine
-    from pipeline.stream import ingest_on_engine
 
     sources = queue_sources(config, names, queue_url)
-    plan = begin(config, sources)
     if engine(beam_flags) is not None:
         if until_idle_s is not None:
             raise ConfigError("--until-idle is for this machine's own loop; an engine runs until it is cancelled")
@@ -62,9 +62,11 @@ def ingest(
             raise ConfigError("--workers is for this machine's own loop; an engine has its own parallelism")
         if config.metrics_port is not None:
             raise ConfigError("--metrics-port is for this machine's own loop; an engine has metrics of its own")
-        return ingest_on_engine(plan, config.max_wait, beam_flags, pollers)
+        pipeline = job([*beam_flags, "--streaming"], config.root(), [*sources.values()])
+        return ingest_on_engine(pipeline, begin(config, sources), config.max_wait, pollers)
     if pollers > 1:
         raise ConfigError("--pollers is for an engine (--runner); this machine's own loop has --workers")
+    plan = begin(config, sources)
     loop = ingest_until_stopped if workers == 1 else partial(ingest_in_processes, workers=workers)
     run = partial(loop, plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
     recorders = _recorders(config, plan, stitch=stitch, alerts=alerts)

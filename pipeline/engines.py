@@ -1,0 +1,77 @@
+"""`trailweave ingest` on a streaming engine: one unbounded run of the same graph."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from contextlib import nullcontext
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
+from apache_beam.runners.runner import PipelineState
+
+from pipeline.graph import Plan, ingest_forever
+from pipeline.ingest import stopping
+from pipeline.job import on_dataflow
+from pipeline.runs import counted
+from pipeline.summary import Summary
+from schemas.errors import AccessError, EngineError
+from transforms.receive_messages import STOP, Limits
+from transforms.stores import gcloud
+from transforms.stores.aws import AwsFault
+
+log = logging.getLogger(__name__)
+
+BATCH_MESSAGES = 200
+# A poll blocks its bundle, and an engine's checkpoint waits for bundles.
+_LONGEST_WAIT_S = 10.0
+_LOOK_S = 1.0
+
+
+def ingest_on_engine(pipeline: beam.Pipeline, plan: Plan, max_wait_s: float, pollers: int = 1) -> Summary:
+    """Submit the unbounded run, as the job `pipeline`, and watch it until it ends or a signal comes; then cancel it.
+
+    Each poller gathers up to 200 messages, for `max_wait_s` and ten seconds at most, and receives again when they are
+    through: so `pollers` is the parallelism, and 200 times it the most messages of a source in flight. Cancelling
+    loses nothing: what was not acknowledged is delivered again.
+    """
+    limits = Limits(BATCH_MESSAGES, min(max_wait_s, _LONGEST_WAIT_S), idle_s=1.0)
+    ingest_forever(pipeline, plan, limits, pollers)
+    return _watched(pipeline)
+
+
+def _watched(pipeline: beam.Pipeline) -> Summary:
+    """Run a job and watch it. Raises `EngineError` for one that fails, `AccessError` where it cannot be submitted."""
+    started = time.monotonic()
+    with stopping():
+        result = _submitted(pipeline)
+        if not _is_running(pipeline.options):
+            return Summary(Counter(), time.monotonic() - started)
+        while not PipelineState.is_terminal(result.state) and not STOP.is_set():
+            time.sleep(_LOOK_S)
+        counts = counted(result)
+        if not PipelineState.is_terminal(result.state):
+            result.cancel()
+    if result.state == PipelineState.FAILED:
+        raise EngineError("the engine's job failed, and its log says why; nothing is lost: begin it again")
+    return Summary(counts, time.monotonic() - started)
+
+
+def _submitted(pipeline: beam.Pipeline) -> Any:
+    google = pipeline.options.view_as(GoogleCloudOptions)
+    by_google = on_dataflow(pipeline.options)
+    try:
+        with gcloud.calling("dataflow.jobs.create", f"project {google.project}") if by_google else nullcontext():
+            result = pipeline.run()
+    except AwsFault as fault:
+        raise AccessError(str(fault)) from fault
+    if by_google and _is_running(pipeline.options):
+        log.info("job_submitted: %s in %s", result.job_id(), google.region)
+    return result
+
+
+def _is_running(options: PipelineOptions) -> bool:
+    """Whether there is a job: a template is only stored, a dry run only built."""
+    return not (options.view_as(GoogleCloudOptions).template_location or options.view_as(TestOptions).dry_run)

@@ -1,0 +1,94 @@
+"""A job for the engine that Beam's flags name; what the engine could not run is refused before it is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from urllib.parse import urlsplit
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+
+from schemas.errors import ConfigError
+from transforms.stores.files import Output
+from transforms.stores.sources import Source
+
+_SCHEMES = ("s3", "gs")
+
+
+def job(beam_flags: Sequence[str], output: Output, sources: Sequence[Source]) -> beam.Pipeline:
+    """A pipeline, empty as yet, for the engine that the flags name.
+
+    Raises `ConfigError` for what Beam itself finds wrong, and for what Dataflow's workers, which are other machines
+    and get all they know from the job, could not work with.
+    """
+    options = PipelineOptions(list(beam_flags))
+    if on_dataflow(options):
+        _check_named(options)
+        _check_workers_have_the_code(options)
+        _check_reach(output, sources)
+        _check_google_client()
+    try:
+        return beam.Pipeline(options=options)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def on_dataflow(options: PipelineOptions) -> bool:
+    """Whether the job is for Google's Dataflow."""
+    return "dataflow" in str(options.view_as(StandardOptions).runner).lower()
+
+
+def _check_named(options: PipelineOptions) -> None:
+    """Beam would ask gcloud for a region, and make a bucket to stage in, without a word."""
+    google = options.view_as(GoogleCloudOptions)
+    wanted = {"project": google.project, "region": google.region}
+    wanted["temp_location"] = google.temp_location or google.staging_location
+    if missing := [f"--{name}" for name, value in wanted.items() if not value]:
+        raise ConfigError(f"Dataflow needs {', '.join(missing)}; see docs/dataflow.md")
+    for name in ("temp_location", "staging_location"):
+        if (place := getattr(google, name)) and urlsplit(place).scheme != "gs":
+            raise ConfigError(f"--{name}={place} is no place in Cloud Storage; write gs://BUCKET/PREFIX")
+
+
+def _check_google_client() -> None:
+    try:
+        import_module("apache_beam.runners.dataflow.internal.apiclient")
+    except ImportError as error:
+        raise ConfigError("Dataflow needs Google's client: pip install 'trailweave[dataflow]'") from error
+
+
+def _check_workers_have_the_code(options: PipelineOptions) -> None:
+    setup, worker = options.view_as(SetupOptions), options.view_as(WorkerOptions)
+    if not (setup.setup_file or setup.extra_packages or setup.requirements_file or worker.sdk_container_image):
+        raise ConfigError(
+            "Dataflow's workers would be without trailweave; give --sdk_container_image=IMAGE with it, or"
+            " --setup_file=./setup.py from a checkout (docs/dataflow.md)"
+        )
+
+
+def _check_reach(output: Output, sources: Sequence[Source]) -> None:
+    for what, place in [("output", output.uri), *((f"source {it.name!r}", it.location) for it in sources)]:
+        if place is not None and urlsplit(place).scheme not in _SCHEMES:
+            raise ConfigError(
+                f"{what} is {place!r}, a folder of this machine, which Dataflow's workers do not see;"
+                " use gs://BUCKET/PREFIX or s3://BUCKET/PREFIX"
+            )
+    for what, access in [("output", output.access), *((f"source {it.name!r}", it.access) for it in sources)]:
+        if access.external_id or any(role.external_id for role in access.via):
+            raise ConfigError(
+                f"{what} has an external_id, which the job's description would show to whoever may look at the job;"
+                " put role_arn and external_id into a profile of the worker image's AWS configuration, and name"
+                " that profile (docs/dataflow.md)"
+            )
+        if access.credentials_file:
+            raise ConfigError(
+                f"{what} has credentials_file {access.credentials_file!r}, which Dataflow's workers do not have; let"
+                " them take a role by their service account (docs/dataflow.md)"
+            )
