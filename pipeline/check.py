@@ -7,6 +7,7 @@ output is proven by the probe that every writing command begins with.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ _LEAST_VISIBILITY_S = 120
 _LEAST_RETENTION_S = 7 * 86_400
 _MOST_SKEW_S = 300.0
 _ANNOUNCERS = ("s3.amazonaws.com", "sns.amazonaws.com", "events.amazonaws.com", "cloudtrail.amazonaws.com")
+
+_KMS_KEY = re.compile(r"arn:aws[\w-]*:kms:[\w/:-]+")
 
 T = TypeVar("T")
 
@@ -269,7 +272,8 @@ def faulty(source: str, name: str, tried: str, fault: AwsFault, resource: str, a
     """A call that failed: which policy to look at, by AWS's own words, and the statement that is missing."""
     action = tried.split(" ")[0].rstrip(":")
     if fault.kind == "kms":
-        action, resource = "kms:Decrypt", "the key's arn"
+        named = _KMS_KEY.search(str(fault))
+        action, resource = "kms:Decrypt", named[0] if named else "the key's arn"
     if fault.kind == "transient":
         remedy = "check network, endpoint and region; then try again"
         return Step(source, name, "unreachable", tried, str(fault), remedy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,8 @@ from transforms.enrichment.book import EnrichmentBook
 from transforms.fetch_objects import FetchLimits
 from transforms.receive_messages import Limits
 from transforms.rules.book import RuleBook
-from transforms.stores.aws import Access, Role
+from transforms.stores import client_side
+from transforms.stores.aws import Access, ClientSide, Role
 from transforms.stores.files import Output
 from transforms.stores.settings import Settings
 from transforms.stores.sources import Source
@@ -70,6 +72,22 @@ class AccessConfig(BaseModel):
         )
 
 
+class ClientSideConfig(BaseModel):
+    """`client_side` of a source: how objects are opened that the Amazon S3 Encryption Client wrote."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kms_key: str = Field(pattern=r"^arn:aws[\w-]*:kms:[\w-]+:\d{12}:(key|alias)/.+$")
+    context: dict[str, str] = {}
+    accept: Literal["committed", "authenticated", "legacy"] = "committed"
+
+    def client_side(self) -> ClientSide:
+        """As the stores take it; an error where the library is not installed."""
+        if not client_side.installed():
+            raise ConfigError(f"client_side needs AWS's library, which is not installed: {client_side.EXTRA}")
+        return ClientSide(self.kms_key, tuple(sorted(self.context.items())), self.accept)
+
+
 class SourceConfig(AccessConfig):
     """One `[[source]]`: a queue to ingest from, a location to replay, or both."""
 
@@ -79,6 +97,7 @@ class SourceConfig(AccessConfig):
     buckets: tuple[str, ...] = ()
     visibility_s: int | None = Field(default=None, ge=10, le=43_200)
     max_receives: int | None = Field(default=None, ge=1)
+    client_side: ClientSideConfig | None = None
 
     def source(self) -> Source:
         """The source as the stages take it."""
@@ -87,7 +106,7 @@ class SourceConfig(AccessConfig):
             queue_url=self.queue_url,
             location=self.location,
             buckets=self.buckets,
-            access=self.access(),
+            access=replace(self.access(), client_side=self.client_side.client_side() if self.client_side else None),
             visibility_s=self.visibility_s,
             max_receives=self.max_receives,
         )
@@ -280,8 +299,15 @@ def _refusal(error: ValidationError) -> ConfigError:
 def _told(problem: Any) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        tables: dict[Any, type[BaseModel]] = {"enrichment": EnrichmentConfig, "sink": SinkConfig}
-        table = Config if len(problem["loc"]) == 1 else tables.get(problem["loc"][0], SourceConfig)
+        tables: dict[Any, type[BaseModel]] = {
+            "enrichment": EnrichmentConfig,
+            "sink": SinkConfig,
+            "source": SourceConfig,
+            "output_access": AccessConfig,
+            "client_side": ClientSideConfig,
+            "via": RoleConfig,
+        }
+        table = next((tables[part] for part in reversed(problem["loc"][:-1]) if part in tables), Config)
         names = {*table.model_fields}
         return f"unknown option {path!r}{_hint(str(problem['loc'][-1]), names)}"
     # A table may hold a secret.

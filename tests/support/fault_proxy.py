@@ -37,6 +37,11 @@ def sqs_error(status: int, code: str, message: str) -> Action:
     return answering(status, body, "application/x-amz-json-1.0")
 
 
+def kms_error(status: int, code: str, message: str) -> Action:
+    """An error of KMS itself, in the JSON protocol (AWS KMS API reference, "Decrypt")."""
+    return answering(status, json.dumps({"__type": code, "message": message}).encode(), "application/x-amz-json-1.1")
+
+
 def slow_down() -> Action:
     return s3_error(503, "SlowDown", "Please reduce your request rate.")
 

@@ -28,7 +28,7 @@ from support.proxy import FaultProxy, fault_proxy
 from transforms import fetch_objects
 from transforms.fetch_objects import FetchLimits
 from transforms.receive_messages import Limits
-from transforms.stores import aws
+from transforms.stores import aws, client_side
 from transforms.stores.aws import Access, client
 from transforms.stores.sources import Source
 
@@ -227,7 +227,7 @@ def _files(output: Path, dataset: str) -> list[str]:
 
 def forget_clients() -> None:
     """Clients are kept for the life of a process, with the endpoint of the environment: not between emulators."""
-    for cached in (aws._client, aws._session, aws._principal):
+    for cached in (aws._client, aws._session, aws._principal, client_side._opener):
         cached.cache_clear()
 
 

@@ -38,11 +38,7 @@ def open_documents(content: Content, slice_bytes: int, caps: Caps) -> Iterator[O
     """
     ref, body = content.ref, content.body
     if content.sealed:
-        reason = (
-            f"the object was encrypted before it was stored, by the Amazon S3 Encryption Client ({content.sealed});"
-            " only objects that S3 itself encrypts are read"
-        )
-        return iter([Opened(ref, Document(0, records=[NoRecord(b"", reason, damage=True)]), 0)])
+        return iter([Opened(ref, Document(0, records=[NoRecord(b"", content.sealed, damage=True)]), 0)])
     if ref.key.endswith(".parquet") and as_file(body).read(4) == b"PAR1":
         return _last_marked(_guarded(_rows(content, slice_bytes), content))
     if ref.key.endswith(".avro") and as_file(body).read(4) == b"Obj\x01":

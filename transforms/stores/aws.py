@@ -54,12 +54,26 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientSide:
+    """How objects are opened that the Amazon S3 Encryption Client wrote: by which KMS key, in which context.
+
+    `accept` is the least that is good enough: `committed` (version 3 of the format), `authenticated` (also version 2,
+    AES-GCM without key commitment), `legacy` (also AES-CBC, and keys that KMS wrapped without a context).
+    """
+
+    kms_key: str
+    context: tuple[tuple[str, str], ...] = ()
+    accept: Literal["committed", "authenticated", "legacy"] = "committed"
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """How a client gets its credentials: names and paths only, never a secret.
 
     `credentials_file` is an AWS shared credentials file. With `role_arn` the other credentials assume that role
     and refresh by themselves; `via` are roles to assume before it, in their order. `fips` asks for endpoints of that
-    standard. `sse_c_key_file` holds the 32 bytes of a customer-provided S3 key.
+    standard. `sse_c_key_file` holds the 32 bytes of a customer-provided S3 key. With `client_side` objects are
+    decrypted that were encrypted before they were stored.
     """
 
     profile: str | None = None
@@ -72,6 +86,7 @@ class Access:
     sse_c_key_file: str | None = None
     via: tuple[Role, ...] = ()
     fips: bool = False
+    client_side: ClientSide | None = None
 
 
 class AwsFault(Exception):
@@ -94,6 +109,11 @@ def client(service: str, access: Access) -> Any:
 
 @lru_cache(maxsize=64)
 def _client(service: str, access: Access) -> Any:
+    return own_client(service, access)
+
+
+def own_client(service: str, access: Access) -> Any:
+    """A client that nobody else has, for what changes it."""
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 6},
         connect_timeout=5,
@@ -264,12 +284,14 @@ def _fault(error: ClientError, action: str, resource: str, access: Access) -> Aw
         return AwsFault("missing", code, f"{resource} does not exist ({code})")
     if _TRANSIENT.search(code) or status >= 500 or status == 429:
         return AwsFault("transient", code, f"{action} on {resource} failed for now: {code}")
-    if code.startswith("KMS") or "kms:" in message or ".kms." in message.lower():
+    if action == "kms:Decrypt" or code.startswith("KMS") or "kms:" in message or ".kms." in message.lower():
+        own = f"kms:Decrypt on {resource}"
         key = next((arn for arn in _ARN_IN_TEXT.findall(message) if ":kms:" in arn), "the key of the object")
         return AwsFault(
             "kms",
             code,
-            f"kms:Decrypt on {key} for {resource} failed ({code}) as {principal(access)};"
+            f"{own if action == 'kms:Decrypt' else f'kms:Decrypt on {key} for {resource}'} failed ({code})"
+            f" as {principal(access)};"
             " grant kms:Decrypt in the key policy and the identity policy, and check that the key is enabled",
         )
     if code in {"AccessDenied", "403"} and action == "s3:GetObject":

@@ -72,6 +72,8 @@ def no_trail(key: str) -> str | None:
         return "a folder marker"
     if key.endswith(_FOREIGN_SUFFIXES):
         return "a data file, not a log file"
+    if key.endswith(".instruction"):
+        return "an instruction file of the Amazon S3 Encryption Client, not a log file"
     if service and not service.startswith("CloudTrail"):
         return f"an object of {service[:40]}, not of CloudTrail"
     return None

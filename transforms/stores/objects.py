@@ -8,12 +8,12 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from schemas.values import GOOGLE, LOCAL, ObjectRef
-from transforms.stores import gcloud
+from transforms.stores import client_side, gcloud
 from transforms.stores.aws import Access, AwsFault, calling, client, partition, sse_c_arguments
 
 _TRIES = 3
@@ -25,7 +25,8 @@ _CHUNK = 1 << 20
 class Content:
     """What was read: `ref` with the version that was really there, and the bytes, on disk when they are many.
 
-    `sealed` names the scheme of an object that was encrypted before it was stored: its bytes are not read.
+    `size` is that of the object as it is stored. `sealed` says why the content of an object that was encrypted before
+    it was stored is not here.
     """
 
     ref: ObjectRef
@@ -62,7 +63,11 @@ def touch_object(ref: ObjectRef, access: Access) -> None:
             _blob(ref).reload(timeout=gcloud.TIMEOUT_S)
         return
     with _calling(ref, access):
-        _open(ref, access)["Body"].close()
+        answer = _open(ref, access)
+        if client_side.scheme(answer["Metadata"]):
+            with suppress(client_side.Sealed), client_side.opening(ref, answer, access):
+                pass
+        answer["Body"].close()
 
 
 def _get(ref: ObjectRef, access: Access) -> Content:
@@ -70,29 +75,21 @@ def _get(ref: ObjectRef, access: Access) -> Content:
         answer = _open(ref, access)
         size = int(answer["ContentLength"])
         found = ref.but(etag=answer["ETag"].strip('"'), size=size)
-        sealed = _client_side_encryption(answer.get("Metadata", {}))
-        if sealed:
-            return Content(found, b"", size, sealed)
-        if size <= _IN_MEMORY:
-            return Content(found, answer["Body"].read(), size)
-        return Content(found, _spool(answer["Body"]), size)
+        if not client_side.scheme(answer["Metadata"]):
+            return Content(found, _body(answer["Body"], size), size)
+        try:
+            with client_side.opening(ref, answer, access) as body:
+                return Content(found, _body(body, size), size)
+        except client_side.Sealed as sealed:
+            return Content(found, b"", size, str(sealed))
+
+
+def _body(body: Any, size: int) -> bytes | BinaryIO:
+    return bytes(body.read()) if size <= _IN_MEMORY else _spool(body)
 
 
 def _calling(ref: ObjectRef, access: Access) -> AbstractContextManager[None]:
     return calling("s3:GetObject", f"arn:{partition(access)}:s3:::{ref.bucket}/{ref.key}", access)
-
-
-def _client_side_encryption(metadata: dict[str, str]) -> str | None:
-    """The scheme of the Amazon S3 Encryption Client, by the metadata that its versions 1 to 3 leave; else None.
-
-    Source: Amazon S3 Encryption Client developer guide, "Object metadata".
-    """
-    told = {name.lower(): value for name, value in metadata.items()}
-    if not {"x-amz-key", "x-amz-key-v2", "x-amz-3", "x-amz-c"} & told.keys():
-        return None
-    content = told.get("x-amz-cek-alg") or told.get("x-amz-c") or "AES/CBC/PKCS5Padding"
-    key = told.get("x-amz-wrap-alg") or told.get("x-amz-w") or "unknown"
-    return f"{content}, key wrapped by {key}"
 
 
 def _open(ref: ObjectRef, access: Access) -> Any:
@@ -102,8 +99,12 @@ def _open(ref: ObjectRef, access: Access) -> Any:
 
 def _spool(body: BinaryIO) -> BinaryIO:
     file: BinaryIO = tempfile.TemporaryFile(prefix="trailweave-")  # noqa: SIM115
-    while chunk := body.read(_CHUNK):
-        file.write(chunk)
+    try:
+        while chunk := body.read(_CHUNK):
+            file.write(chunk)
+    except BaseException:
+        file.close()
+        raise
     file.seek(0)
     return file
 

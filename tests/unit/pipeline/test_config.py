@@ -10,6 +10,7 @@ import pytest
 from pipeline import commands
 from pipeline.config import Config, load
 from schemas.errors import ConfigError
+from transforms.stores.aws import ClientSide
 
 QUEUE = "https://sqs.eu-central-1.amazonaws.com/111122223333/trail"
 ROLE = "arn:aws:iam::111122223333:role/reader"
@@ -241,3 +242,36 @@ def test_settings_and_sizes_reach_the_stages() -> None:
         5_000,
     )
     assert config.limits().wait_s == 6.0
+
+
+CLIENT_SIDE = '[[source]]\nname = "a"\nclient_side = {{kms_key = "{key}"{more}}}\n'
+KMS_KEY = "arn:aws-us-gov:kms:us-gov-west-1:111122223333:alias/trail"
+
+
+def test_client_side_encryption_reaches_the_access_of_its_source_alone(write: Write) -> None:
+    write(CLIENT_SIDE.format(key=KMS_KEY, more=', context = {team = "audit"}, accept = "authenticated"'))
+    config = load({"output": "out"})
+    how = config.sources()["a"].access.client_side
+    assert how == ClientSide(KMS_KEY, (("team", "audit"),), "authenticated")
+    assert config.root().access.client_side is None
+
+
+@pytest.mark.parametrize(
+    ("key", "more", "told"),
+    [
+        ("1234abcd", "", "client_side.kms_key' has the value '1234abcd'"),
+        (KMS_KEY, ', accept = "all"', "'committed', 'authenticated' or 'legacy'"),
+        (KMS_KEY, ', contxt = {a = "b"}', "did you mean 'context'?"),
+        (KMS_KEY, ", context = {a = 1}", "client_side.context.a' has the value 1"),
+    ],
+)
+def test_client_side_encryption_that_cannot_be_is_refused(write: Write, key: str, more: str, told: str) -> None:
+    write(CLIENT_SIDE.format(key=key, more=more))
+    assert told in refusal()
+
+
+def test_client_side_encryption_without_its_library_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transforms.stores.client_side.find_spec", lambda _: None)
+    write(CLIENT_SIDE.format(key=KMS_KEY, more=""))
+    with pytest.raises(ConfigError, match=r"not installed: pip install 'trailweave\[client-side\]'"):
+        load({}).sources()

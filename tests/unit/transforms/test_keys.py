@@ -67,8 +67,8 @@ def test_other_services_objects_are_no_trail(service: str, foreign: bool) -> Non
     assert facts(key).is_digest == (service == "CloudTrail-Digest")
 
 
-@pytest.mark.parametrize("key", ["a/", "x.parquet", "x.avro"])
-def test_folder_markers_and_data_files_are_no_trail(key: str) -> None:
+@pytest.mark.parametrize("key", ["a/", "x.parquet", "x.avro", "x.json.gz.instruction"])
+def test_folder_markers_data_and_instruction_files_are_no_trail(key: str) -> None:
     assert no_trail(key)
 
 
