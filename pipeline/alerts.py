@@ -7,6 +7,7 @@ what came later makes another is superseded. Rows are only added: killed half wa
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline import query, sql
+from pipeline import profiles, query, sql
 from pipeline.analytics import Analytic, findings
 from pipeline.correlations import evaluate as matches_of
 from pipeline.suppressions import Suppression
@@ -28,6 +29,8 @@ from transforms.stores.files import Output, open_store
 from transforms.stores.parquet import ALERTS_LAYOUT, encode
 from transforms.stores.settings import read_settings, rebuild
 from transforms.stores.tree import dated_path
+
+log = logging.getLogger(__name__)
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
 OPEN, SUPPRESSED, SUPERSEDED = "open", "suppressed", "superseded"
@@ -72,6 +75,10 @@ def evaluate(
 
     `now` (aware) settles the whole buckets of correlations that a later event could make untrue.
     """
+    with connect(output) as connection:
+        made = profiles.complete(open_store(output), connection)
+    if made:
+        log.info("profiles_made: %d, of files of events that had none", made)
     with connect(output) as connection:
         rows = {row["alert_id"]: row for row in current(connection, rules, suppressions, now or datetime.now(UTC))}
         recorded = {row["alert_id"]: row for row in _rows(query.run(connection, "FROM alerts"))}

@@ -29,6 +29,7 @@ _VIEWS = (
     "detections",
     "session_fragments",
     "sessions",
+    "profiles",
     "issues",
     "links",
     "session_stories",

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pipeline.compaction.merging import merge
 from pipeline.compaction.ranges import Part, Sizes, agree, next_range, read_plans
-from schemas.datasets import DETECTIONS, EVENTS, RAW, SESSIONS, Dataset
+from schemas.datasets import DETECTIONS, EVENTS, PROFILES, RAW, SESSIONS, Dataset
 from schemas.values import Partition
 from transforms.receive_messages import STOP
 from transforms.stores.files import Output, Store, open_store
@@ -206,7 +206,8 @@ def _create(
 def _remove_parts(store: Store, partition: Partition, pool: Executor) -> Compacted:
     """Remove what a range of the same dataset has covered for an hour."""
     removed = waiting = 0
-    for dataset in DATASETS:
+    # Profiles of a range are made anew from its events, by who evaluates alerts.
+    for dataset in (*DATASETS, PROFILES):
         files = _files(store, dataset, partition)
         ranges = [it for it in files if it.numbers.is_range]
         paths = []

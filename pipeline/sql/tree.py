@@ -31,6 +31,7 @@ from schemas.datasets import (
     EVENTS,
     HUNTS,
     INGEST_LOG,
+    PROFILES,
     RAW,
     SESSIONS,
     STORIES,
@@ -45,7 +46,7 @@ from transforms.stores.local import LocalStore
 from transforms.stores.s3 import S3Store
 from transforms.stores.settings import read_settings
 
-PARQUET = (RAW, EVENTS, SESSIONS, DETECTIONS, HUNTS, STORIES, ALERTS, DELIVERIES, INGEST_LOG)
+PARQUET = (RAW, EVENTS, SESSIONS, DETECTIONS, PROFILES, HUNTS, STORIES, ALERTS, DELIVERIES, INGEST_LOG)
 _DAY = pa.schema([pa.field("day", pa.date32())])
 _ACCOUNT_AND_DAY = pa.schema([pa.field("account_id", pa.string()), *_DAY])
 _RULE_SET_ACCOUNT_AND_DAY = pa.schema([pa.field("ruleset", pa.string()), *_ACCOUNT_AND_DAY])

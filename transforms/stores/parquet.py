@@ -65,6 +65,9 @@ DETECTIONS_LAYOUT = Layout(
     plain=frozenset(),
     indexed=frozenset({"rule_id", "event_id", "event_time", "session_id"}),
 )
+PROFILES_LAYOUT = Layout(
+    row_group=131_072, plain=frozenset({"first_event_id", "last_event_id"}), indexed=frozenset({"session_id", "hour"})
+)
 STORIES_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"session_id", "story_id"}))
 ALERTS_LAYOUT = Layout(
     row_group=131_072, plain=frozenset(), indexed=frozenset({"evaluated_time", "alert_id", "story_id", "last_seen"})

@@ -9,6 +9,8 @@ CREATE OR REPLACE TEMP TABLE listing AS
     UNION ALL
     SELECT 'detections', file FROM glob('$root/detections/account_id=*/day=*/*.parquet')
     UNION ALL
+    SELECT 'profiles', file FROM glob('$root/profiles/account_id=*/day=*/*.parquet')
+    UNION ALL
     SELECT 'hunts', file FROM glob('$root/hunts/ruleset=*/account_id=*/day=*/*.parquet')
     UNION ALL
     SELECT 'stories', file FROM glob('$root/stories/day=*/*.parquet')

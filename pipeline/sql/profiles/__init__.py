@@ -1,0 +1,1 @@
+"""What the maker of profiles asks."""
