@@ -95,6 +95,7 @@ def current(
     connection: duckdb.DuckDBPyConnection, rules: RuleSet, suppressions: Sequence[Suppression], now: datetime
 ) -> Iterator[Row]:
     """Every alert as it stands now: rows of `alerts` but for `evaluated_time`."""
+    connection.execute(sql.text("alerts/who"))
     connection.execute(sql.text("alerts/told"))
     about = {rule.id: rule.description for rule in rules.rules}
     for row in _rows(query.run(connection, sql.text("alerts/single"))):
@@ -177,11 +178,19 @@ def _superseded(
     One whose correlation is not loaded, or whose events are gone by retention, stays as it is.
     """
     loaded = {it.rule_id for it in rules.correlations}
-    known = {row["alert_id"] for row in _rows(query.run(connection, sql.text("alerts/known")))}
-    for id_, row in recorded.items():
-        judged = row["kind"] != "correlation" or row["rule_id"] in loaded
-        if id_ not in rows and id_ in known and judged and row["status"] != SUPERSEDED:
-            yield {**row, "status": SUPERSEDED, "reason": None}
+    gone = {
+        id_: row
+        for id_, row in recorded.items()
+        if id_ not in rows
+        and row["status"] != SUPERSEDED
+        and (row["kind"] != "correlation" or row["rule_id"] in loaded)
+    }
+    if not gone:
+        return
+    evidence = [{"alert_id": id_, "event_id": event} for id_, row in gone.items() for event in row["evidence"]]
+    connection.register("gone", pa.Table.from_pylist(evidence))
+    for found in _rows(query.run(connection, sql.text("alerts/known"))):
+        yield {**gone[found["alert_id"]], "status": SUPERSEDED, "reason": None}
 
 
 def _differs(row: Row, recorded: Row | None) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from itertools import groupby, pairwise
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -44,10 +45,10 @@ def profiled(files: Sequence[pa.Table]) -> list[pa.Table]:
         connection.register("events", pa.concat_tables(placed))
         rows = connection.sql(sql.text("profiles/profiled")).to_arrow_table()
     starts = np.searchsorted(rows["place"].to_numpy(), np.arange(len(files) + 1))
-    return [rows.slice(start, stop - start) for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+    return [rows.slice(start, stop - start) for start, stop in pairwise(starts)]
 
 
-def _repeated(place: int, times: int) -> pa.Array:
+def _repeated(place: int, times: int) -> pa.Array[Any]:
     return pa.array(np.full(times, place, np.int32))
 
 
@@ -82,7 +83,7 @@ def _events(store: Store, place: Place) -> pa.Table:
 
 def _create(store: Store, place: Place, rows: pa.Table) -> None:
     partition, numbers = place
-    columns = {it: rows[it] for it in rows.column_names if it != "place"}
+    columns: dict[str, Any] = {it: rows[it] for it in rows.column_names if it != "place"}
     columns["recipient_account_id"] = pa.repeat(partition.account, len(rows))
     content = encode(conform(columns, PROFILES), PROFILES_LAYOUT)
     store.create(f"{folder_of(PROFILES, partition)}/{numbers.name}", content)

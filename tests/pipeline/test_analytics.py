@@ -61,7 +61,7 @@ def test_a_region_is_told_the_first_time_that_an_identity_with_history_is_there(
     )
     (row,) = told(config)
     assert (row["rule_id"], row["root_identity"], row["level"]) == ("first-region", "ana", "low")
-    assert row["seen"] == ["region=ap-south-1", "score=0.33"]
+    assert row["seen"] == ["region=ap-south-1", "peers_before=0 of 0", "others_before=0", "score=1.00"]
     assert row["evidence"] == [event_id("new")]
     assert "14 days of history" in row["explanation"]
 

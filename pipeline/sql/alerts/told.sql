@@ -5,4 +5,4 @@ FROM (
     FROM detections
     QUALIFY row_number() OVER (PARTITION BY rule_id, event_id ORDER BY alerts DESC, rule_version) = 1
 ) AS hits
-LEFT JOIN session_stories AS stories USING (session_id)
+LEFT JOIN who AS stories USING (session_id)

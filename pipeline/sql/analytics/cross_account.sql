@@ -5,7 +5,7 @@ WITH crossings AS (
         regexp_extract(issues.issued_arn, '::(\d{12}):', 1) AS to_account,
         issues.issued_time, issues.issuing_event_id, issues.issued_arn, issues.issuer_session_id
     FROM issues
-    JOIN sessions AS issuers ON issuers.session_id = issues.issuer_session_id
+    JOIN who AS issuers ON issuers.session_id = issues.issuer_session_id
     WHERE issues.operation LIKE 'AssumeRole%' AND issuers.caller_project IS NOT NULL
 ),
 firsts AS (

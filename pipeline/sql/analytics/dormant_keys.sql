@@ -1,8 +1,9 @@
 -- A long-term access key that is used again after $dormant days without a use.
 WITH uses AS (
     SELECT
-        unnest(access_key_ids) AS access_key_id, first_seen, last_seen, first_event_id, events, session_id, root_identity
-    FROM acted
+        unnest(access_key_ids) AS access_key_id, first_seen, last_seen, first_event_id, events, session_id
+    FROM session_fragments
+    WHERE kind = 'fragment'
 ),
 gaps AS (
     SELECT

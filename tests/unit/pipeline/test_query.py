@@ -286,6 +286,6 @@ def test_the_script_for_plain_duckdb_gives_the_same_rows(tree: Tree) -> None:
 
 
 def test_every_dataset_has_columns_that_duckdb_knows() -> None:
-    derived = {"aws_s3_raw", "cloud_audit_logs", "sessions", "detections", "hunts"}
+    derived = {"aws_s3_raw", "cloud_audit_logs", "sessions", "detections", "profiles", "hunts"}
     evaluated = {"stories", "alerts", "deliveries"}
     assert {it.name for it in ALL} == derived | evaluated | {"ingest_log", "dead_letters"}
