@@ -64,6 +64,7 @@ data "aws_iam_policy_document" "key" {
 resource "aws_s3_bucket" "trail" {
   count         = var.create_bucket ? 1 : 0
   bucket        = var.bucket_name != "" ? var.bucket_name : null
+  bucket_prefix = var.bucket_name == "" ? "trailweave-${local.account}-" : null
   force_destroy = false
 }
 
@@ -227,6 +228,11 @@ data "aws_iam_policy_document" "topic" {
       test     = "StringEquals"
       variable = "aws:SourceAccount"
       values   = [local.account]
+    }
+    condition {
+      test     = "ArnLike"
+      variable = "aws:SourceArn"
+      values   = [local.bucket_arn]
     }
   }
 }

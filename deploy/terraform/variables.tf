@@ -1,7 +1,7 @@
 variable "bucket_name" {
   type        = string
   default     = ""
-  description = "The trail's bucket. One that exists if create_bucket is false; else its name, or empty for one of AWS's choice."
+  description = "The trail's bucket. One that exists if create_bucket is false; else its name, or empty for trailweave-ACCOUNT-... of its own."
 }
 
 variable "create_bucket" {

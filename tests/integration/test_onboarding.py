@@ -115,6 +115,41 @@ def test_the_main_job_runs_on_what_the_template_makes(
         assert (summary["written"], summary["dead_letters"], summary["deferred"]) == (1, 0, 0)
 
 
+def policy_for_s3(access: Access, stack: Stack) -> Any:
+    """The policy of what S3 announces to: the queue, or the topic that the queue listens to."""
+    sqs = client("sqs", access)
+    found = sqs.get_queue_attributes(QueueUrl=stack.outputs["QueueUrl"], AttributeNames=["Policy"])["Attributes"]
+    (statement,) = json.loads(found["Policy"])["Statement"]
+    if statement["Principal"]["Service"] == "sns.amazonaws.com":
+        topic = statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+        found = client("sns", access).get_topic_attributes(TopicArn=topic)["Attributes"]
+        (statement,) = json.loads(found["Policy"])["Statement"]
+    assert statement["Principal"]["Service"] == "s3.amazonaws.com"
+    return statement
+
+
+@pytest.mark.parametrize("name", ["", "named"])
+@pytest.mark.parametrize("notification", ["s3", "sns"])
+def test_only_the_trails_own_bucket_may_announce_objects(
+    aws_with_stacks: Emulator, notification: str, name: str
+) -> None:
+    with aws_with_stacks.applied():
+        access = Access(endpoint_url=aws_with_stacks.endpoint_url)
+        bucket = name and f"{name}-by-{notification}"
+        stack = deploy(access, f"Own{notification}{name}", {"Notification": notification, "BucketName": bucket})
+        assert re.fullmatch(bucket or "trailweave-111122223333-[0-9a-f]{12}", stack.bucket)
+        condition = policy_for_s3(access, stack)["Condition"]
+        assert condition["StringEquals"]["aws:SourceAccount"] == "111122223333"
+        assert condition["ArnLike"]["aws:SourceArn"] == f"arn:aws:s3:::{stack.bucket}"
+
+
+def test_a_bucket_is_made_once_it_is_allowed_to_announce() -> None:
+    """S3 refuses a notification to a queue or topic whose policy does not let it in."""
+    bucket = loaded()["Resources"]["TrailBucket"]
+    assert bucket["DependsOn"] == "QueuePolicy"
+    assert '{"Ref": "TopicPolicy"}' in json.dumps(bucket["Properties"]["NotificationConfiguration"])
+
+
 def test_the_template_by_event_bridge_names_the_rule_that_may_send(aws_with_stacks: Emulator) -> None:
     with aws_with_stacks.applied():
         access = Access(endpoint_url=aws_with_stacks.endpoint_url)

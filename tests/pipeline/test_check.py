@@ -18,7 +18,7 @@ from support.fault_proxy import (
     unreached,
 )
 from support.records import envelope, record
-from support.world import World
+from support.world import World, forget_clients
 from typer.testing import CliRunner
 
 from pipeline.check import Step, check, exit_code
@@ -267,6 +267,7 @@ def test_the_command_prints_each_step_and_exits_by_the_gravest(
     assert faulty.proxy
     faulty.put(KEY, envelope([record("a")]))
     monkeypatch.setenv("AWS_ENDPOINT_URL", faulty.endpoint_url)
+    forget_clients()
     asked = ["check", "--queue-url", faulty.queue_url, "--output", str(tmp_path / "out"), "--wait", "2"]
     faulty.sqs.set_queue_attributes(
         QueueUrl=faulty.queue_url, Attributes={"VisibilityTimeout": "300", "MessageRetentionPeriod": "1209600"}

@@ -142,9 +142,10 @@ def _session(access: Access) -> boto3.Session:
 
 def _core_session(access: Access) -> botocore.session.Session:
     core = botocore.session.Session(profile=access.profile)
-    core.register_component("data_loader", _models(core.get_config_variable("data_path")))
+    # First of all: the profile may stand in this file alone.
     if access.credentials_file:
         core.set_config_variable("credentials_file", access.credentials_file)
+    core.register_component("data_loader", _models(core.get_config_variable("data_path")))
     if access.region or not core.get_config_variable("region"):
         core.set_config_variable("region", access.region or "us-east-1")
     return core

@@ -215,3 +215,11 @@ def test_accesses_share_what_botocore_knows_of_the_services() -> None:
     }
 
     assert len(loaders) == 1
+
+
+def test_a_profile_may_stand_in_the_credentials_file_alone(tmp_path: Path) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("[only-there]\naws_access_key_id = AKIDONLYTHERE\naws_secret_access_key = s\n")
+    found = module._session(Access(profile="only-there", credentials_file=str(file))).get_credentials()
+    assert found is not None
+    assert found.access_key == "AKIDONLYTHERE"
