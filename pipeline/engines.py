@@ -1,4 +1,4 @@
-"""`trailweave ingest` on a streaming engine: one unbounded run of the same graph."""
+"""`trailweave ingest` and `replay` on an engine: one run of the same graph, unbounded or bounded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
 from apache_beam.runners.runner import PipelineState
 
-from pipeline.graph import Plan, ingest_forever
+from pipeline.graph import Plan, ingest_forever, replay_by_workers
 from pipeline.ingest import stopping
 from pipeline.job import on_dataflow
 from pipeline.runs import counted
 from pipeline.summary import Summary
 from schemas.errors import AccessError, EngineError
+from transforms.list_objects import Selection
 from transforms.receive_messages import STOP, Limits
 from transforms.stores import gcloud
 from transforms.stores.aws import AwsFault
@@ -39,6 +40,15 @@ def ingest_on_engine(pipeline: beam.Pipeline, plan: Plan, max_wait_s: float, pol
     """
     limits = Limits(BATCH_MESSAGES, min(max_wait_s, _LONGEST_WAIT_S), idle_s=1.0)
     ingest_forever(pipeline, plan, limits, pollers)
+    return _watched(pipeline)
+
+
+def replay_on_engine(pipeline: beam.Pipeline, plan: Plan, selection: Selection, *, force: bool) -> Summary:
+    """Submit one bounded run over the locations of the sources, as the job `pipeline`, and watch it until it ends.
+
+    Cancelled or failed, it is begun again where it was: what the ingest log holds as done is not read again.
+    """
+    replay_by_workers(pipeline, plan, selection, force=force)
     return _watched(pipeline)
 
 

@@ -17,7 +17,7 @@ from transforms.enrich_events import EnrichEvents
 from transforms.enrichment.book import NO_FILES, EnrichmentBook
 from transforms.explode_records import ExplodeRecords
 from transforms.fetch_objects import FetchLimits, FetchObjects
-from transforms.list_objects import ListedObjects
+from transforms.list_objects import ListedObjects, ListObjects, Selection
 from transforms.match_rules import MatchRules
 from transforms.normalize_records import NormalizeRecords
 from transforms.parse_notifications import ParseNotifications
@@ -62,6 +62,13 @@ def ingest_forever(pipeline: beam.Pipeline, plan: Plan, each_poll: Limits, polle
 def replay(pipeline: beam.Pipeline, plan: Plan, messages: list[Message]) -> Any:
     """The same over objects that a listing found."""
     return keep(pipeline | ListedObjects(messages), plan)
+
+
+def replay_by_workers(pipeline: beam.Pipeline, plan: Plan, selection: Selection, *, force: bool) -> Any:
+    """The same on an engine, whose workers list the locations of the sources as well."""
+    sources = tuple(it for it in plan.sources.values() if it.location)
+    listed = pipeline | ListObjects(sources, selection, None if force else plan.output)
+    return keep(listed, plan)
 
 
 def keep(batches: Any, plan: Plan) -> Any:

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
 
 from pipeline.graph import Plan, replay
 from pipeline.ingest import stopping
@@ -20,28 +19,16 @@ from pipeline.runs import run
 from pipeline.summary import Summary
 from schemas import counters
 from schemas.errors import TrailweaveError
-from schemas.values import Message, ObjectRef
+from schemas.values import Batch, Message
+from transforms.list_objects import RUN_BYTES, SHARED_RUN_BYTES, cut
 from transforms.receive_messages import STOP
 from transforms.stores.aws import AwsFault
 from transforms.stores.files import open_store
-from transforms.stores.keys import facts
 from transforms.stores.ledger import done_objects, is_done
 
 log = logging.getLogger(__name__)
 
-RUN_OBJECTS = 10_000
-RUN_BYTES = 256_000_000
-# Beside each other, runs are short, so that all workers end at about the same time.
-SHARED_RUN_BYTES = 32_000_000
-_WINDOW = 50_000
 _AHEAD = 64
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """The messages of one bounded run."""
-
-    messages: tuple[Message, ...]
 
 
 def replay_all(
@@ -74,47 +61,9 @@ def replay_all(
     return Summary(total, time.monotonic() - started)
 
 
-def cut(messages: Iterable[Message], run_bytes: int = RUN_BYTES) -> Iterator[Chunk]:
-    """Runs of about `run_bytes`, or 10,000 objects; within a window of 50,000, one account and day after the other.
-
-    A run ends where an account's day ends once it is half full, so that runs side by side seldom share a partition.
-    """
-    window: list[Message] = []
-    for message in messages:
-        window.append(message)
-        if len(window) == _WINDOW:
-            yield from _cut_window(window, run_bytes)
-            window = []
-    yield from _cut_window(window, run_bytes)
-
-
-def _cut_window(window: list[Message], run_bytes: int) -> Iterator[Chunk]:
-    members: list[Message] = []
-    size = 0
-    previous = None
-    for message in sorted(window, key=_order):
-        group = _order(message)[:2]
-        full = size >= run_bytes or len(members) >= RUN_OBJECTS
-        half = size >= run_bytes // 2 or len(members) >= RUN_OBJECTS // 2
-        if members and (full or (half and group != previous)):
-            yield Chunk(tuple(members))
-            members, size = [], 0
-        members.append(message)
-        size += sum(ref.size or 0 for ref in message.objects)
-        previous = group
-    if members:
-        yield Chunk(tuple(members))
-
-
-def _order(message: Message) -> tuple[str, str, str]:
-    ref = message.objects[0] if message.objects else ObjectRef("", "")
-    found = facts(ref.key)
-    return found.day or "", found.account or "", ref.key
-
-
-def _listed_ahead(chunks: Iterator[Chunk], display: Display) -> Iterator[Chunk]:
+def _listed_ahead(chunks: Iterator[Batch], display: Display) -> Iterator[Batch]:
     """List in a thread, a little ahead of the work, so that the bar knows more than what is done."""
-    ahead: queue.Queue[Chunk | BaseException | None] = queue.Queue(_AHEAD)
+    ahead: queue.Queue[Batch | BaseException | None] = queue.Queue(_AHEAD)
 
     def work() -> None:
         try:
@@ -136,7 +85,7 @@ def _listed_ahead(chunks: Iterator[Chunk], display: Display) -> Iterator[Chunk]:
         yield found
 
 
-def _run_chunk(plan: Plan, chunk: Chunk, beam_flags: Sequence[str]) -> tuple[int, Counter[str]]:
+def _run_chunk(plan: Plan, chunk: Batch, beam_flags: Sequence[str]) -> tuple[int, Counter[str]]:
     return len(chunk.messages), _run_or_halve(plan, chunk.messages, beam_flags)
 
 
@@ -156,13 +105,13 @@ def _run_or_halve(plan: Plan, messages: Sequence[Message], beam_flags: Sequence[
         return Counter({counters.OBJECTS_DEFERRED: 1})
 
 
-def _run_here(plan: Plan, chunks: Iterator[Chunk], beam_flags: Sequence[str]) -> Iterator[tuple[int, Counter[str]]]:
+def _run_here(plan: Plan, chunks: Iterator[Batch], beam_flags: Sequence[str]) -> Iterator[tuple[int, Counter[str]]]:
     for chunk in chunks:
         yield _run_chunk(plan, chunk, beam_flags)
 
 
 def _run_in_processes(
-    plan: Plan, chunks: Iterator[Chunk], workers: int, beam_flags: Sequence[str]
+    plan: Plan, chunks: Iterator[Batch], workers: int, beam_flags: Sequence[str]
 ) -> Iterator[tuple[int, Counter[str]]]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
@@ -174,8 +123,3 @@ def _run_in_processes(
                 yield from (it.result() for it in finished)
         for future in running:
             yield future.result()
-
-
-def as_messages(refs: Iterable[ObjectRef], source: str) -> Iterator[Message]:
-    """Each object as a message of its own, without a receipt."""
-    return (Message(source, (ref,)) for ref in refs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,17 @@ from schemas.errors import AccessError, ConfigError
 from schemas.values import GOOGLE, Batch, Message, ObjectRef
 from transforms.stores import gcloud
 from transforms.stores.aws import Access, AwsFault, calling, client
+from transforms.stores.files import Output, open_store
 from transforms.stores.keys import facts, no_trail
+from transforms.stores.ledger import done_objects, is_done
 from transforms.stores.objects import local_ref
+from transforms.stores.sources import Source
+
+RUN_OBJECTS = 10_000
+RUN_BYTES = 256_000_000
+# Beside each other, runs are short, so that all workers end at about the same time.
+SHARED_RUN_BYTES = 32_000_000
+_WINDOW = 50_000
 
 _RAW_FILE = re.compile(r"(?:^|/)aws_s3_raw/account_id=[^/]+/day=[^/]+/[0-9-]+\.parquet$")
 _LEVELS = re.compile(
@@ -160,6 +169,80 @@ def _google_pages(bucket: str, prefix: str, flat: bool) -> Iterator[_Page]:
             ObjectRef(f"{GOOGLE}{bucket}", it.name, version_id=str(it.generation), size=int(it.size)) for it in page
         ]
         yield refs, list(page.prefixes)
+
+
+def as_messages(refs: Iterable[ObjectRef], source: str) -> Iterator[Message]:
+    """Each object as a message of its own, without a receipt."""
+    return (Message(source, (ref,)) for ref in refs)
+
+
+def cut(messages: Iterable[Message], run_bytes: int = RUN_BYTES) -> Iterator[Batch]:
+    """Runs of about `run_bytes`, or 10,000 objects; within a window of 50,000, one account and day after the other.
+
+    A run ends where an account's day ends once it is half full, so that runs side by side seldom share a partition.
+    """
+    window: list[Message] = []
+    for message in messages:
+        window.append(message)
+        if len(window) == _WINDOW:
+            yield from _cut_window(window, run_bytes)
+            window = []
+    yield from _cut_window(window, run_bytes)
+
+
+def _cut_window(window: list[Message], run_bytes: int) -> Iterator[Batch]:
+    members: list[Message] = []
+    size = 0
+    previous = None
+    for message in sorted(window, key=_order):
+        group = _order(message)[:2]
+        full = size >= run_bytes or len(members) >= RUN_OBJECTS
+        half = size >= run_bytes // 2 or len(members) >= RUN_OBJECTS // 2
+        if members and (full or (half and group != previous)):
+            yield Batch(tuple(members))
+            members, size = [], 0
+        members.append(message)
+        size += sum(ref.size or 0 for ref in message.objects)
+        previous = group
+    if members:
+        yield Batch(tuple(members))
+
+
+def _order(message: Message) -> tuple[str, str, str]:
+    ref = message.objects[0] if message.objects else ObjectRef("", "")
+    found = facts(ref.key)
+    return found.day or "", found.account or "", ref.key
+
+
+def listed_messages(sources: Iterable[Source], selection: Selection) -> Iterator[Message]:
+    """What lies at the locations of the sources."""
+    for it in sources:
+        yield from as_messages(list_objects(str(it.location), it.access, selection), it.name)
+
+
+@dataclass(eq=False)
+class ListObjects(beam.PTransform[Any, Any]):
+    """Pipeline in, Batch out: what lies at the locations of the sources, listed on a worker of an engine.
+
+    References only cross the shuffle that spreads the batches over the workers. What the ingest log of `done_in`
+    holds as done is left out; None leaves nothing out.
+    """
+
+    sources: tuple[Source, ...]
+    selection: Selection
+    done_in: Output | None
+
+    def expand(self, pipeline: Any) -> Any:
+        """List, and spread the batches."""
+        start = pipeline | "Start" >> beam.Create([self.sources])
+        listed = start | "List" >> beam.FlatMap(_list, self.selection, self.done_in).with_output_types(Batch)
+        return listed | "Spread" >> beam.Reshuffle()
+
+
+def _list(sources: tuple[Source, ...], selection: Selection, done_in: Output | None) -> Iterator[Batch]:
+    done = done_objects(open_store(done_in)) if done_in else set()
+    listed = listed_messages(sources, selection)
+    return cut((it for it in listed if not is_done(it.objects[0], done)), SHARED_RUN_BYTES)
 
 
 # Batches on their way into a run of this very process, by token.

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
 
 from pipeline.commands.alerts import evaluate_and_deliver
 from pipeline.commands.beginning import begin, located, queue_sources
@@ -16,7 +15,7 @@ from pipeline.recorder import Recorder
 from pipeline.summary import Summary
 from schemas.errors import ConfigError
 from schemas.values import Message
-from transforms.list_objects import Selection, list_objects
+from transforms.list_objects import Selection, listed_messages
 from transforms.stores.sources import Source
 
 
@@ -119,10 +118,18 @@ def replay(
 ) -> Summary:
     """Replay locations, named sources, or the dead letters of the output root."""
     from pipeline.dead_letters import SOURCE, dead_letter_messages
-    from pipeline.replay import as_messages, replay_all
+    from pipeline.engines import replay_on_engine
+    from pipeline.job import job
+    from pipeline.replay import replay_all
+    from pipeline.runs import engine
 
     output = config.root()
     sources = {it.name: it for it in located(config, names)}
+    by_engine = engine(beam_flags) is not None
+    if by_engine and dead_letters:
+        raise ConfigError("--dead-letters is for this machine's own loop; run it beside the engine")
+    if by_engine and workers > 1:
+        raise ConfigError("--workers is for this machine's own loop; an engine has its own parallelism")
     if dead_letters:
         sources = {**sources, **config.sources(), SOURCE: Source(SOURCE, access=output.access)}
         plan = begin(config, sources)
@@ -131,8 +138,9 @@ def replay(
     else:
         if not sources:
             raise ConfigError("nothing to replay; give --source URI or the NAME of a [[source]] with a location")
+        if by_engine:
+            pipeline = job(beam_flags, output, [*sources.values()])
+            return replay_on_engine(pipeline, begin(config, sources), selection, force=force)
         plan = begin(config, sources)
-        listed = chain.from_iterable(
-            as_messages(list_objects(str(it.location), it.access, selection), it.name) for it in sources.values()
-        )
+        listed = listed_messages(sources.values(), selection)
     return replay_all(plan, listed, workers=workers, force=force, beam_flags=beam_flags, quiet=quiet)

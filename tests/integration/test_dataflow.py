@@ -26,6 +26,7 @@ from support.gcs import Gcs, gcs
 from pipeline import commands
 from pipeline.commands import load
 from schemas.errors import AccessError, ConfigError, EngineError
+from transforms.list_objects import Selection
 from transforms.receive_messages import STOP
 
 ROOT = Path(__file__).parents[2]
@@ -185,13 +186,62 @@ def has_more(transform: Any) -> bool:
     return bool(payload.state_specs or payload.timer_family_specs or payload.side_inputs)
 
 
-def test_no_secret_is_in_the_job_its_options_its_display_data_or_its_functions(submitted: Google) -> None:
-    shown = json.dumps(submitted.service.job).encode() + unpacked(submitted.graph)
-    held = b"".join(it.content for it in submitted.buckets.buckets["stage"].values())
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Google]:
+    """The job of a replay, which the service calls done."""
+    with running() as google, configuration(tmp_path_factory.mktemp("replayed")):
+        google.service.first_state = "JOB_STATE_DONE"
+        replay(google.flags(IMAGE), "gs://logs/AWSLogs/", "s3://trail/AWSLogs/")
+        yield google
+
+
+def replay(flags: list[str], *sources: str, **more: Any) -> Any:
+    options: dict[str, Any] = {"workers": 1, "force": False, "dead_letters": False, **more}
+    return commands.replay(load(), sources, Selection(), beam_flags=flags, quiet=True, **options)
+
+
+def test_a_replay_is_one_bounded_job_whose_workers_list(replayed: Google) -> None:
+    components = replayed.graph.components
+    leaves = [it for it in components.transforms.values() if it.spec.urn and not it.subtransforms]
+    after = [it for it in leaves if not it.unique_name.startswith("ListObjects/")]
+    listing = {it.unique_name.split("/")[1] for it in leaves} & {"Start", "List", "Spread"}
+
+    assert replayed.service.job["environment"]["version"]["job_type"] == "FNAPI_BATCH"
+    assert listing == {"Start", "List", "Spread"}
+    assert len(after) > 8
+    assert not [it.unique_name for it in after if any(word in it.spec.urn for word in SHUFFLES)]
+    assert b"gs://logs/AWSLogs/" in unpacked(replayed.graph)
+    # What lies there is found by workers: this machine looked at the output alone.
+    assert {bucket for _, bucket, _ in replayed.buckets.calls} == {"lake", "stage"}
+
+
+@pytest.mark.parametrize(
+    ("sources", "more", "told"),
+    [
+        (["./trail"], {}, "source 'replay' is './trail', a folder of this machine"),
+        (["gs://logs/"], {"workers": 2}, "--workers is for this machine's own loop"),
+        ([], {"dead_letters": True}, "--dead-letters is for this machine's own loop"),
+    ],
+)
+def test_a_replay_that_workers_could_not_do_is_refused(
+    google: Google, configured: None, sources: list[str], more: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        replay(google.flags(IMAGE), *sources, **more)
+    assert google.buckets.calls == []
+
+
+@pytest.mark.parametrize("job", ["submitted", "replayed"])
+def test_no_secret_is_in_the_job_its_options_its_display_data_or_its_functions(
+    request: pytest.FixtureRequest, job: str
+) -> None:
+    google = request.getfixturevalue(job)
+    shown = json.dumps(google.service.job).encode() + unpacked(google.graph)
+    held = b"".join(it.content for it in google.buckets.buckets["stage"].values())
 
     # What travels is found, so what is secret would be.
-    assert QUEUE.encode() in shown
-    assert b"role/collector" in shown
+    assert (QUEUE if job == "submitted" else "s3://trail/AWSLogs/").encode() in shown
+    assert b"gs://lake/trail" in shown
     for secret in (*SECRETS.values(), SSE_C_KEY, WEBHOOK):
         assert secret.encode() not in shown
         assert secret.encode() not in held

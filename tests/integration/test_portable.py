@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -146,6 +147,25 @@ def test_what_is_killed_and_begun_again_loses_nothing(
         assert process.wait(60) == 0
     assert_one_to_one(aws.output, ids_of(bodies))
     assert aws.redriven() == 0
+
+
+def test_a_replay_is_one_bounded_job_and_goes_on_where_it_was(aws: World, engine: str) -> None:
+    bodies = objects(MESSAGES // 10)
+    aws.put_all(bodies)
+    told = []
+    for _ in range(2):
+        command = [sys.executable, "-m", "pipeline", "replay", "--source", f"s3://{aws.bucket}/", "--json"]
+        done = subprocess.run(
+            [*command, "--output", str(aws.output), *FLAGS[engine]],
+            env=aws.emulator.environment(os.environ) | {"PYTHONWARNINGS": "default"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-4_000:]
+        told.append(json.loads(done.stdout.splitlines()[-1])["objects"])
+    assert told == [len(bodies), 0]
+    assert_one_to_one(aws.output, ids_of(bodies))
 
 
 def test_an_engine_and_a_local_process_share_queue_and_output(make_world: Callable[..., World], engine: str) -> None:

@@ -12,7 +12,6 @@ import pytest
 from support.records import OTHER, compact, envelope, event_id, record
 
 from pipeline.graph import Plan, keep, replay
-from pipeline.replay import as_messages
 from pipeline.runs import run
 from schemas import counters
 from schemas.datasets import DEAD_LETTERS, EVENTS, INGEST_LOG, RAW, Dataset
@@ -20,6 +19,7 @@ from schemas.values import Batch, Message, Slice
 from transforms import coders
 from transforms.batch_messages import BatchMessages
 from transforms.fetch_objects import FetchLimits, FetchObjects
+from transforms.list_objects import as_messages
 from transforms.stores.files import Output
 from transforms.stores.local import LocalStore
 from transforms.stores.objects import local_ref

@@ -95,7 +95,7 @@ def trail(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def ingested(tmp_path_factory: pytest.TempPathFactory, trail: list[Path]) -> Path:
     root = tmp_path_factory.mktemp("ingested") / "out"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("pipeline.replay.RUN_OBJECTS", 4)
+        patched.setattr("transforms.list_objects.RUN_OBJECTS", 4)
         for source in trail[:2]:
             replayed(root, source)
     return root

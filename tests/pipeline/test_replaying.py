@@ -16,6 +16,8 @@ from support.world import World, assert_one_to_one, event_rows, read_letters, re
 
 from pipeline.commands import load, replay
 from pipeline.demo.organisation import organisation
+from pipeline.graph import replay_by_workers
+from pipeline.runs import run
 from pipeline.summary import Summary
 from schemas.errors import ConfigError
 from transforms.list_objects import Selection
@@ -158,7 +160,7 @@ def test_pruning_reads_only_what_was_selected(faulty: World, objects: dict[str, 
 
 
 def test_two_workers_give_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.replay.RUN_OBJECTS", 12)
+    monkeypatch.setattr("transforms.list_objects.RUN_OBJECTS", 12)
     trail = organisation(seed=7, accounts=3, regions=2, days=2, objects=30, events=1200)
     folder = laid(tmp_path / "in", dict(trail))
 
@@ -170,6 +172,27 @@ def test_two_workers_give_the_same_rows(tmp_path: Path, monkeypatch: pytest.Monk
         assert len(one) == trail.events
         assert one == two
     assert len(read_letters(tmp_path / "two")) == len(read_letters(tmp_path / "one")) == 2
+
+
+def test_workers_of_an_engine_list_and_read_what_is_not_done(
+    faulty: World, objects: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transforms.list_objects.RUN_OBJECTS", 1)
+    done, *left = sorted(objects)
+    faulty.put_all({done: objects[done]})
+    faulty.one_run(1)
+    faulty.put_all({key: objects[key] for key in left})
+    faulty.proxy.forget()
+    plan = faulty.plan(location=f"s3://{faulty.bucket}/AWSLogs/")
+
+    counts = run(lambda pipeline: replay_by_workers(pipeline, plan, ALL, force=False))
+
+    assert sorted(it.key for it in faulty.proxy.calls("GetObject")) == left
+    assert counts["objects_read"] == len(left)
+    assert_one_to_one(faulty.output, ids_of(objects))
+
+    forced = run(lambda pipeline: replay_by_workers(pipeline, plan, ALL, force=True))
+    assert (forced["objects_read"], forced["events_written"]) == (len(objects), 0)
 
 
 def test_a_raw_tree_builds_the_same_rows_anew_with_their_provenance(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.trails import trail_key
 
-from pipeline import replay as module
-from pipeline.replay import cut
 from schemas.values import Message, ObjectRef
+from transforms import list_objects as module
+from transforms.list_objects import cut
 
 ACCOUNTS = ("111122223333", "444455556666")
 DAYS = ("2026-01-11", "2026-01-12", "2026-01-13")
