@@ -102,7 +102,7 @@ def current(
         what = row.pop("about")
         whole = {**row, "alert_id": _id(row["rule_id"], what), "group_values": [], "bucket": None}
         yield _finished(whole, about.get(row["rule_id"]), suppressions)
-    for correlation in rules.correlations:
+    for correlation in (it for it in rules.correlations if it.alerts):
         for row in _correlated(connection, correlation, now):
             yield _finished(row, correlation.description, suppressions)
     for analytic, row in findings(connection):
@@ -127,7 +127,7 @@ def _analysed(analytic: Analytic, row: Row) -> Row:
 
 
 def _correlated(connection: duckdb.DuckDBPyConnection, rule: Correlation, now: datetime) -> Iterator[Row]:
-    connection.register("bases", pa.table({"rule_id": [base.rule_id for base in rule.bases]}))
+    connection.register("bases", pa.table({"rule_id": rule.rules()}))
     hits = query.run(connection, sql.text("alerts/hits")).read_all()
     connection.register("matches", matches_of(rule, hits, now))
     for row in _rows(query.run(connection, sql.text("alerts/correlated"))):

@@ -8,12 +8,16 @@ so that its id does not depend on which event came last.
   ends with each hit, both ends in; the match is in the bucket of that hit.
 - Another one (`lt`, `lte`, `eq`, `neq`, and sums, averages and percentiles, which fall as well as rise) is looked at
   in whole buckets, once these ended longer than `lateness` ago. A group without any hit in a bucket is not seen.
+
+A correlation stands for its match in another one, and counts once there. The match happens whenever a window holds
+the condition, with the fields of the hits that close the window, and those that its own group names.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +37,10 @@ _TEXTS: pa.DataType = pa.list_(pa.string())
 HITS = pa.schema(
     {"rule_id": _TEXT, "event_id": _TEXT, "event_time": _TIME, "group_fields": _TEXTS, "group_values": _TEXTS}
 )
+_CLOSING = pa.schema(
+    {"event_id": _TEXT, "event_time": _TIME, "group_fields": _TEXTS, "group_values": _TEXTS},
+)
+_MEMBERS = pa.schema({"match_id": _TEXT, "event_id": _TEXT, "micros": pa.int64()})
 MATCHES = pa.schema(
     {
         "match_id": _TEXT,
@@ -71,41 +79,71 @@ def evaluate(rule: Correlation, hits: pa.Table, now: datetime, lateness: timedel
     condition, `evidence` has the first 50 of their ids by time. A hit without a value for each field of its group is
     in no group. `now` (aware) and `lateness` settle whole buckets; a rising condition does not look at them.
     """
+    return _decided(rule, hits.select(HITS.names), now, lateness).matches
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """What a correlation says: its `matches`, these as hits where a window is `closing`, and their `members`."""
+
+    matches: pa.Table
+    closing: pa.Table
+    members: pa.Table
+
+
+def _decided(rule: Correlation, hits: pa.Table, now: datetime, lateness: timedelta) -> _Decided:
+    members = _MEMBERS.empty_table()
+    for base in rule.bases:
+        if base.correlation is not None:
+            inner = _decided(base.correlation, hits, now, lateness)
+            own = inner.closing.add_column(0, "rule_id", pa.repeat(base.rule_id, len(inner.closing)))
+            hits = pa.concat_tables([hits, own.cast(HITS)])
+            members = pa.concat_tables([members, inner.members])
     span = rule.timespan // timedelta(microseconds=1)
-    settled = int((now - lateness).timestamp()) * 1_000_000
-    percentile = f"quantile_cont({_NUMBER}, {rule.percentile or 0} / 100)"
-    measure = _MEASURES.get(rule.kind, percentile)
+    settled = int((now - lateness - rule.unsettled).timestamp()) * 1_000_000
+    holds = " AND ".join(f"seen {_OPERATORS[operator]} {count!r}" for operator, count in rule.conditions)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("hits", hits.select(HITS.names))
+        connection.register("hits", hits)
         connection.register("bases", _bases(rule))
+        connection.register("members", members)
         connection.execute(sql.text("correlations/keyed"))
-        if rule.kind == "temporal_ordered":
-            connection.execute(
-                "CREATE TEMP TABLE chained AS SELECT *, CASE WHEN position = 1 THEN micros END AS since FROM keyed"
-            )
-            for position in range(2, len(rule.bases) + 1):
-                connection.execute(sql.text("correlations/link", position=str(position)))
-            connection.execute(sql.text("correlations/ordered", rules=str(len(rule.bases)), span=str(span)))
-        elif rule.rising:
-            connection.execute(sql.text("correlations/sliding", measure=f"{measure} OVER span", span=str(span)))
-        else:
-            connection.execute(sql.text("correlations/whole", measure=measure, span=str(span), settled=str(settled)))
-        held = query.run(
-            connection,
-            sql.text(
-                "correlations/matches",
-                span=str(span),
-                operator=_OPERATORS[rule.operator],
-                count=repr(rule.count),
-                most=str(EVIDENCE),
-            ),
-            {},
-        ).read_all()
-    groups: list[Any] = held["group_values"].to_pylist()
-    buckets: list[Any] = held["bucket"].to_pylist()
+        _look(connection, rule, span, settled)
+        connection.execute(sql.text("correlations/events", span=str(span), holds=holds))
+        values = {"span": str(span), "holds": holds, "most": str(EVIDENCE)}
+        matches = _identified(rule, _answer(connection, "matches", values))
+        connection.register("matches", matches)
+        closing = _answer(connection, "closing", values).cast(_CLOSING)
+        own = _answer(connection, "members", values).cast(_MEMBERS)
+    return _Decided(matches, closing, own)
+
+
+def _look(connection: duckdb.DuckDBPyConnection, rule: Correlation, span: int, settled: int) -> None:
+    """Make the table `windows`: what each window shows, its group, begin and end."""
+    percentile = f"quantile_cont({_NUMBER}, {rule.percentile or 0} / 100)"
+    measure = _MEASURES.get(rule.kind, percentile)
+    if rule.kind == "temporal_ordered":
+        connection.execute(
+            "CREATE TEMP TABLE chained AS SELECT *, CASE WHEN position = 1 THEN micros END AS since FROM keyed"
+        )
+        for position in range(2, len(rule.bases) + 1):
+            connection.execute(sql.text("correlations/link", position=str(position)))
+        connection.execute(sql.text("correlations/ordered", rules=str(len(rule.bases)), span=str(span)))
+    elif rule.rising:
+        connection.execute(sql.text("correlations/sliding", measure=f"{measure} OVER span", span=str(span)))
+    else:
+        connection.execute(sql.text("correlations/whole", measure=measure, span=str(span), settled=str(settled)))
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, name: str, values: dict[str, str]) -> pa.Table:
+    return query.run(connection, sql.text(f"correlations/{name}", **values), {}).read_all()
+
+
+def _identified(rule: Correlation, found: pa.Table) -> pa.Table:
+    groups: list[Any] = found["group_values"].to_pylist()
+    buckets: list[Any] = found["bucket"].to_pylist()
     ids = [match_id(rule.rule_id, group, bucket) for group, bucket in zip(groups, buckets, strict=True)]
-    return held.add_column(0, "match_id", pa.array(ids, pa.string())).cast(MATCHES)
+    return found.add_column(0, "match_id", pa.array(ids, pa.string())).cast(MATCHES)
 
 
 def _bases(rule: Correlation) -> pa.Table:
@@ -115,7 +153,8 @@ def _bases(rule: Correlation) -> pa.Table:
         {
             "rule_id": [base.rule_id for base in rule.bases],
             "position": pa.array([n if told_apart else 0 for n in range(1, len(rule.bases) + 1)], pa.int64()),
-            "group_by": pa.array([list(base.group_by) for base in rule.bases], pa.list_(pa.string())),
-            "field": pa.array([rule.field] * len(rule.bases), pa.string()),
+            "group_by": pa.array([list(base.group_by) for base in rule.bases], _TEXTS),
+            "fields": pa.array([list(rule.fields)] * len(rule.bases), _TEXTS),
+            "names": pa.array([list(rule.group_names)] * len(rule.bases), _TEXTS),
         }
     )

@@ -29,6 +29,23 @@ Match = tuple[tuple[str, ...], int, int, int, tuple[str, ...]]
 
 def matches(rule: Correlation, hits: set[Hit], settled: int) -> set[Match]:
     """Group, bucket, first and last second, and event ids by time, for each match."""
+    found, _ = _decided(rule, hits, settled)
+    return {(group, bucket, *_told(events)) for (group, bucket), events in found.items()}
+
+
+Events = set[tuple[int, str]]
+Found = dict[tuple[tuple[str, ...], int], Events]
+
+
+def _decided(rule: Correlation, hits: set[Hit], settled: int) -> tuple[Found, set[Hit]]:
+    """The events of each match by group and bucket, and the matches as hits of the rule."""
+    members: dict[str, Events] = {}
+    for base in rule.bases:
+        if base.correlation is not None:
+            inner, closing = _decided(base.correlation, hits, settled)
+            members |= {_match(base.correlation, *key): events for key, events in inner.items()}
+            hits = hits | closing
+    settled -= int(rule.unsettled.total_seconds())
     groups: dict[tuple[str, ...], list[tuple[int, Hit]]] = defaultdict(list)
     for position, base in enumerate(rule.bases):
         for hit in hits:
@@ -37,22 +54,40 @@ def matches(rule: Correlation, hits: set[Hit], settled: int) -> set[Match]:
                 groups[tuple(str(value) for value in values)].append((position, hit))
     span = int(rule.timespan.total_seconds())
     found: dict[tuple[tuple[str, ...], int], set[Hit]] = defaultdict(set)
-    for group, members in groups.items():
-        for _, end in members:
-            bucket = end.second // span
+    closing = set()
+    for group, of_group in groups.items():
+        for _, end in of_group:
+            bucket = end.second // span * span
             if rule.rising:
-                window = [(p, h) for p, h in members if end.second - span <= h.second <= end.second]
-            elif (bucket + 1) * span <= settled:
-                window = [(p, h) for p, h in members if h.second // span == bucket]
+                window = [(p, h) for p, h in of_group if end.second - span <= h.second <= end.second]
+            elif bucket + span <= settled:
+                window = [(p, h) for p, h in of_group if h.second // span * span == bucket]
             else:
                 continue
+            last = max(h.second for _, h in window)
             if rule.kind == "temporal_ordered":
                 begins = _begins(rule, window, end.second)
-                if begins:
-                    found[group, bucket] |= {h for _, h in members if max(begins) <= h.second <= end.second}
+                if not begins:
+                    continue
+                found[group, bucket] |= {h for _, h in of_group if max(begins) <= h.second <= end.second}
             elif _holds(rule, window):
                 found[group, bucket] |= {h for _, h in window}
-    return {(group, bucket * span, *_told(events)) for (group, bucket), events in found.items()}
+            else:
+                continue
+            own = tuple(zip(rule.group_names, group, strict=True))
+            closing |= {
+                Hit(rule.rule_id, _match(rule, group, bucket), last, (*h.fields, *own))
+                for _, h in of_group
+                if h.second == last
+            }
+    events = {
+        key: {it for h in its for it in members.get(h.event, {(h.second, h.event)})} for key, its in found.items()
+    }
+    return events, closing
+
+
+def _match(rule: Correlation, group: tuple[str, ...], bucket: int) -> str:
+    return repr((rule.rule_id, group, bucket))
 
 
 def _begins(rule: Correlation, window: list[tuple[int, Hit]], end: int) -> list[int]:
@@ -66,30 +101,33 @@ def _begins(rule: Correlation, window: list[tuple[int, Hit]], end: int) -> list[
 
 
 def _holds(rule: Correlation, window: list[tuple[int, Hit]]) -> bool:
-    by_event = {h.event: dict(h.fields).get(rule.field or "") for _, h in window}
-    values = [value for value in by_event.values() if value is not None]
-    numbers = [float(value) for value in values if value.lstrip("-").isdigit()]
-    seen: float
+    seen = _seen(rule, window)
+    return seen is not None and all(OPERATORS[operator](seen, count) for operator, count in rule.conditions)
+
+
+def _seen(rule: Correlation, window: list[tuple[int, Hit]]) -> float | None:
+    found = {(h.event, tuple(dict(h.fields).get(name) for name in rule.fields)) for _, h in window}
+    values = [value for _, value in found if None not in value]
+    numbers = [float(value[0]) for value in values if value and str(value[0]).lstrip("-").isdigit()]
     match rule.kind:
         case "event_count":
-            seen = len(by_event)
+            return len({event for event, _ in found})
         case "value_count":
-            seen = len(set(values))
+            return len(set(values))
         case "temporal":
-            seen = len({position for position, _ in window})
+            return len({position for position, _ in window})
         case _ if not numbers:
-            return False
+            return None
         case "value_sum":
-            seen = sum(numbers)
+            return sum(numbers)
         case "value_avg":
-            seen = sum(numbers) / len(numbers)
+            return sum(numbers) / len(numbers)
         case "value_median":
-            seen = statistics.median(numbers)
-        case _:
-            raise ValueError(rule.kind)
-    return bool(OPERATORS[rule.operator](seen, rule.count))
+            return statistics.median(numbers)
+    raise ValueError(rule.kind)
 
 
-def _told(hits: set[Hit]) -> tuple[int, int, tuple[str, ...]]:
-    times = sorted((hit.second, hit.event) for hit in hits)
+def _told(events: Events) -> tuple[int, int, tuple[str, ...]]:
+    # An event has one time.
+    times = sorted(events)
     return times[0][0], times[-1][0], tuple(dict.fromkeys(event for _, event in times))

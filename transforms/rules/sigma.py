@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from sigma.rule.base import SigmaYAMLLoader
 from schemas.errors import ConfigError
 from transforms.providers import PROVIDERS
 from transforms.rules.conditions import Node, UnsupportedError, any_of, condition_of, fields_of
-from transforms.rules.correlations import Correlation, by_reference, correlation_of, rule_id
+from transforms.rules.correlations import Correlation, by_reference, correlation_of, rule_id, without_range
 from transforms.rules.fields import COLUMNS
 
 NORMALIZED = ("trailweave", "cloud_audit_logs")
@@ -184,7 +184,7 @@ def _documents(source: RuleText, problems: list[Problem]) -> Iterator[_Document]
 
 
 def _parse(document: _Document, problems: list[Problem]) -> SigmaRule | SigmaCorrelationRule | SigmaFilter | None:
-    content = _spelt(document.content)
+    content = _spelt(without_range(document.content))
     source = SigmaRuleLocation(Path(document.source.path))
     kind = SigmaCorrelationRule if "correlation" in content else SigmaFilter if "filter" in content else SigmaRule
     try:
@@ -230,7 +230,13 @@ def _related(
                 found.append(correlation_of(rule, named))
             except ConfigError as error:
                 problems.append(places[id(rule)].problem(str(error), *_named(error), "correlation:"))
-    return found
+    return [replace(it, alerts=_alerts(it.rule_id, found)) for it in found]
+
+
+def _alerts(own: str, related: Sequence[Correlation]) -> bool:
+    """Whether a rule's hits alert: no correlation asks for them, or one that says so."""
+    askers = [it for it in related if any(base.rule_id == own for base in it.bases)]
+    return not askers or any(it.generate for it in askers)
 
 
 def _compiled(
@@ -261,14 +267,7 @@ def _compiled(
         )
         return None
     own = rule_id(rule)
-    asked: set[str] = set()
-    feeds, generates = False, False
-    for correlation in related:
-        for base in correlation.bases:
-            if base.rule_id == own:
-                asked |= {*base.group_by, *([correlation.field] if correlation.field else [])}
-                feeds, generates = True, generates or correlation.generate
-    group_fields = tuple(sorted(asked))
+    group_fields = tuple(sorted({field for it in related for id_, field in it.asked() if id_ == own}))
     level = str(rule.level).lower() if rule.level is not None else "medium"
     tags = tuple(sorted(str(tag) for tag in rule.tags or ()))
     decisive = [document.content.get("logsource"), rule.detection.to_dict(), fields, group_fields, level, tags]
@@ -279,7 +278,7 @@ def _compiled(
         title=rule.title,
         level=level,
         tags=tags,
-        alerts=generates or not feeds,
+        alerts=_alerts(own, related),
         provider=provider,
         condition=condition,
         fields=fields,

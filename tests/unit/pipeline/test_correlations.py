@@ -18,6 +18,7 @@ from support.published import DATA
 from pipeline.correlations import HITS, evaluate
 from schemas.errors import ConfigError
 from transforms.rules.correlations import Base, Correlation, correlations
+from transforms.rules.sigma import RuleSet, RuleText, compile_rules
 
 BASE = """
 title: {title}
@@ -109,7 +110,7 @@ def test_rules_near_each_other_are_all_asked_for_and_joined_by_aliases() -> None
         "  type: temporal\n  rules: [denied, made]\n  group-by: [who]\n  timespan: 10s\n"
         "  aliases: {who: {denied: user, made: maker}}\n"
     )
-    assert (rule.operator, rule.count) == ("gte", 2)
+    assert rule.conditions == (("gte", 2),)
     both = [hit(9, user="ann"), hit(5, "made", user="eve", maker="ann")]
     assert told(evaluate(rule, table(both), LATE)) == {(("ann",), 0, 5, 9, ("made-5", "denied-9"))}
     assert not len(evaluate(rule, table(both[:1]), LATE))
@@ -146,7 +147,10 @@ def test_a_base_rule_is_found_by_name_and_by_title(name: str) -> None:
         (("denied", "[denied, Denied call]"), "rules"),
         (("gte: 3", "lt: 1"), "condition"),
         (("gte: 3", "eq: 0"), "condition"),
-        (("gte: 3", "gte: 3, field: [a, b]"), "condition.field"),
+        (
+            (COUNT_OF_THREE, COUNT_OF_THREE.replace("event_count", "value_sum").replace("3}", "3, field: [a, b]}")),
+            "condition.field",
+        ),
         (("timespan: 1m", "timespan: 1x"), "correlation"),
         (("timespan: 1m", "timespan: 1m\n  aliases: {user: {made: maker}}"), "aliases.user"),
     ],
@@ -179,6 +183,95 @@ def test_the_examples_of_the_specification_are_read_but_for_a_percentile_that_is
     assert {"event_count", "value_count", "temporal", "temporal_ordered", "value_sum", "value_avg"} <= set(read)
 
 
+CHAIN = """
+title: Failed often, then signed in
+name: outer
+correlation:
+    type: temporal_ordered
+    rules: [often, made]
+    group-by: [account]
+    timespan: 10m
+---
+title: Failed often
+name: often
+correlation:
+    type: event_count
+    rules: [denied]
+    group-by: [user]
+    timespan: 1m
+    condition: {gte: 3}
+"""
+
+
+def chained(text: str = CHAIN) -> RuleSet:
+    return compile_rules([RuleText("chain.yml", f"{BASES}---{text}")])
+
+
+def test_a_correlation_is_a_base_of_another_with_the_fields_of_the_hit_that_completes_it() -> None:
+    found = chained().checked()
+    outer, often = found.correlations
+    assert (outer.alerts, often.alerts) == (True, False)
+    assert outer.rules() == ("denied", "made")
+    assert {rule.id: rule.group_fields for rule in found.rules} == {
+        "denied": ("account", "user"),
+        "made": ("account",),
+    }
+    failed = [hit(second, account="a") for second in (10, 20, 30)]
+    after, before = hit(40, "made", account="a"), hit(25, "made", account="a")
+    assert told(evaluate(outer, table([*failed, after]), LATE)) == {
+        (("a",), 0, 10, 40, ("denied-10", "denied-20", "denied-30", "made-40"))
+    }
+    for hits in ([*failed, before], [*failed[1:], after], [*failed, hit(40, "made", account="b")]):
+        assert not len(evaluate(outer, table(hits), LATE))
+
+
+def test_a_match_counts_once_in_another_correlation_and_its_group_is_known_by_its_names() -> None:
+    text = CHAIN.replace("temporal_ordered", "event_count").replace("rules: [often, made]", "rules: [often]")
+    text = text.replace("group-by: [account]", "group-by: [user]").replace("10m", "10m\n    condition: {gte: 2}")
+    outer, _ = chained(text).checked().correlations
+    five = [hit(second) for second in (10, 11, 12, 13, 14)]
+    assert not len(evaluate(outer, table(five), LATE))
+    again = [hit(second) for second in (200, 201, 202)]
+    (row,) = evaluate(outer, table(five + again), LATE).to_pylist()
+    assert (row["group_values"], row["events"]) == (["ann"], 8)
+
+
+def test_whole_buckets_over_a_correlation_wait_until_that_one_is_decided_too() -> None:
+    text = CHAIN.replace("temporal_ordered", "event_count").replace("rules: [often, made]", "rules: [often]")
+    text = text.replace("10m", "1m\n    condition: {eq: 1}").replace(
+        "1m\n    condition: {gte: 3}", "1h\n    condition: {lt: 3}"
+    )
+    outer, often = chained(text).checked().correlations
+    assert (often.rising, outer.unsettled) == (False, timedelta(hours=1))
+    hits = table([hit(10, account="a")])
+    assert not len(evaluate(outer, hits, EPOCH + timedelta(minutes=60), timedelta()))
+    assert len(evaluate(outer, hits, EPOCH + timedelta(minutes=61), timedelta())) == 1
+
+
+def test_correlations_that_stand_on_themselves_are_refused() -> None:
+    (one, other) = chained(CHAIN.replace("rules: [denied]", "rules: [outer]")).problems
+    for problem in (one, other):
+        assert "stands on itself" in problem.why
+        assert "field 'rules'" in problem.why
+
+
+def test_a_condition_may_be_a_range() -> None:
+    text = CHAIN.split("---")[1].replace("gte: 3", "gt: 1, lte: 3")
+    (rule,) = chained(text).checked().correlations
+    assert rule.conditions == (("gt", 1), ("lte", 3))
+    assert not rule.rising
+    counts = {n: len(evaluate(rule, table([hit(second) for second in range(n)]), LATE)) for n in (1, 2, 3, 4)}
+    assert counts == {1: 0, 2: 1, 3: 1, 4: 0}
+
+
+def test_several_fields_are_counted_as_one_value_where_all_are_there() -> None:
+    rule = together(COUNT_OF_THREE.replace("event_count", "value_count").replace("3}", "3, field: [a, b]}"))
+    pairs = [("x", "y"), ("x", "y"), ("x", "z"), ("y", "x")]
+    hits = [hit(second, a=a, b=b) for second, (a, b) in enumerate(pairs)]
+    assert len(evaluate(rule, table(hits), LATE)) == 1
+    assert not len(evaluate(rule, table([*hits[:3], hit(9, a="q")]), LATE))
+
+
 NAMES = ("denied", "made", "other")
 RULES = st.one_of(
     st.tuples(st.just("event_count"), st.sampled_from(["gt", "gte", "lt", "lte", "eq", "neq"]), st.integers(2, 4)),
@@ -204,21 +297,43 @@ HIT = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    RULES,
-    st.lists(HIT, max_size=14),
-    st.sampled_from([(), ("user",)]),
-    st.sampled_from([5, 10, 25]),
-    st.integers(0, 80),
-    st.randoms(use_true_random=False),
-)
+@st.composite
+def drawn(draw: st.DrawFn) -> Correlation:
+    """A correlation, perhaps with another one among its bases."""
+    name, operator, count = draw(RULES)
+    group = draw(st.sampled_from([(), ("user",)]))
+    bases = [Base(base, group) for base in NAMES]
+    if draw(st.booleans()):
+        inner_name, inner_operator, inner_count = draw(RULES)
+        inner_group = draw(st.sampled_from([(), ("user",), ("size",)]))
+        inner = Correlation(
+            rule_id="inner",
+            title="Inner",
+            kind=inner_name,
+            bases=tuple(Base(base, inner_group) for base in NAMES),
+            timespan=timedelta(seconds=draw(st.sampled_from([5, 10, 25]))),
+            conditions=((inner_operator, inner_count),),
+            fields=("size",),
+            group_names=inner_group,
+        )
+        bases[draw(st.integers(0, 2))] = Base("inner", group, inner)
+    return Correlation(
+        rule_id="r",
+        title="R",
+        kind=name,
+        bases=tuple(bases),
+        timespan=timedelta(seconds=draw(st.sampled_from([5, 10, 25]))),
+        conditions=((operator, count), *draw(st.sampled_from([(), (("lt", 6),)]))),
+        fields=draw(st.sampled_from([("size",), ("size", "user")])) if name == "value_count" else ("size",),
+        group_names=group,
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(drawn(), st.lists(HIT, max_size=14), st.integers(0, 80), st.randoms(use_true_random=False))
 def test_any_order_and_repetition_gives_what_a_plain_look_at_every_window_gives(
-    kind: tuple[str, str, int], hits: list[Hit], group: tuple[str, ...], span: int, settled: int, random: Any
+    rule: Correlation, hits: list[Hit], settled: int, random: Any
 ) -> None:
-    name, operator, count = kind
-    bases = tuple(Base(base, group) for base in NAMES)
-    rule = Correlation("r", "R", name, bases, timedelta(seconds=span), operator, count, field="size")
     now = EPOCH + timedelta(seconds=settled)
     shuffled = hits + random.choices(hits, k=3) if hits else []
     random.shuffle(shuffled)
