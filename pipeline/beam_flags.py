@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Sequence
+from typing import NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners import create_runner
 
 from schemas.errors import ConfigError
 
@@ -50,12 +52,28 @@ def take_beam_flags(arguments: Sequence[str], own: Sequence[str] = ()) -> tuple[
             )
     if not names:
         return [], list(arguments)
-    _, rest = parser.parse_known_args(list(arguments))
+    flags, rest = parser.parse_known_args(list(arguments))
+    if flags.runner:
+        _check_runner(flags.runner)
     return [it for it in arguments if it not in rest], rest
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def _check_runner(name: str) -> None:
+    try:
+        create_runner(name)
+    except (ValueError, ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(f"--runner {name!r} cannot be used: {error}") from error
+
+
+class _Parser(argparse.ArgumentParser):
+    """Beam's flags; one that cannot be read is our error, not Beam's page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see --help")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(add_help=False, allow_abbrev=False)
     for options in [PipelineOptions, *PipelineOptions.__subclasses__()]:
         if hasattr(options, "_add_argparse_args"):
             try:

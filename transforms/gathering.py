@@ -100,11 +100,12 @@ class Gathered:
     def reject(self, index: int, place: int, bad: NoRecord) -> None:
         """One thing of an object that cannot be a row."""
         tally, ref = self._tallies[index], self._parts[index].ref
-        tally.records += bool(bad.text)
         if bad.damage:
+            # What it left of a record is none: the object's own letter stands for it, so that the counts add up.
             tally.damage = bad.reason
             tally.letters.append(DeadLetter("explode_records", "object", bad.reason, ref))
         else:
+            tally.records += bool(bad.text)
             tally.letters.append(DeadLetter("explode_records", "record", bad.reason, ref, place, bad.text))
 
     def add_rows(self, rows: pa.Table, index: int) -> None:

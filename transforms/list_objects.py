@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -215,9 +216,9 @@ def _order(message: Message) -> tuple[str, str, str]:
 
 
 def listed_messages(sources: Iterable[Source], selection: Selection) -> Iterator[Message]:
-    """What lies at the locations of the sources."""
-    for it in sources:
-        yield from as_messages(list_objects(str(it.location), it.access, selection), it.name)
+    """What lies at the locations of the sources. Raises `ConfigError` for one that is none before anything is listed."""
+    listings = [as_messages(list_objects(str(it.location), it.access, selection), it.name) for it in sources]
+    return chain.from_iterable(listings)
 
 
 @dataclass(eq=False)

@@ -10,10 +10,12 @@ import typer
 
 from pipeline.cli.app import app
 from pipeline.cli.options import (
+    FormatOption,
+    JsonFormatOption,
     JsonOption,
     OutputOption,
     RulesOption,
-    day,
+    days,
     print_result,
 )
 
@@ -32,7 +34,11 @@ def alert_evaluate(
     ] = None,
     deliver: Annotated[
         list[str] | None,
-        typer.Option("--deliver", metavar="SINK", help="Only to these of [[sink]], or stdout; without it to all."),
+        typer.Option(
+            "--deliver",
+            metavar="SINK",
+            help="Only to this sink of trailweave.toml, or stdout; may be repeated; without it to all.",
+        ),
     ] = None,
     every: Annotated[
         float | None, typer.Option("--every", metavar="S", min=1, help="Again every S seconds, beside a writer.")
@@ -62,17 +68,18 @@ def alert_list(
     fail_on: Annotated[
         str | None, typer.Option("--fail-on", metavar="LEVEL", help="Exit code 4 if there is one so grave.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", metavar="table|csv|json|jsonl")] = "table",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    form: FormatOption = "table",
+    as_json: JsonFormatOption = False,
 ) -> None:
     """Alerts, the gravest first."""
     from pipeline import commands
 
+    first, last = days(first_day, last_day)
     is_grave = commands.list_alerts(
         commands.load(output=output),
         level,
-        day(first_day),
-        day(last_day),
+        first,
+        last,
         everything=everything,
         most=most,
         fail_on=fail_on,
@@ -84,7 +91,9 @@ def alert_list(
 
 @alert.command("show")
 def alert_show(
-    id_: Annotated[str, typer.Argument(metavar="ID")], output: OutputOption = None, as_json: JsonOption = False
+    id_: Annotated[str, typer.Argument(metavar="ID", help="An alert's id, or 6 digits of it or more.")],
+    output: OutputOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """One alert: what, who, the values seen, and the events."""
     from pipeline import commands

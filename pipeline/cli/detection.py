@@ -11,11 +11,15 @@ import typer
 from pipeline.cli.app import app
 from pipeline.cli.options import (
     BEAM,
+    AccountOption,
+    FormatOption,
     IndicatorsOption,
+    JsonFormatOption,
     JsonOption,
     OutputOption,
     QuietOption,
-    day,
+    accounts,
+    days,
     print_result,
     split_beam_flags,
 )
@@ -31,11 +35,11 @@ def hunt(
         typer.Option("--rules", metavar="DIR", help="Sigma rules to hunt with; without it those that come with it."),
     ] = None,
     indicators: IndicatorsOption = None,
-    account: Annotated[list[str] | None, typer.Option("--account", metavar="ID", help="Only these accounts.")] = None,
+    account: AccountOption = None,
     first_day: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day of the events.")] = None,
     last_day: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day of the events.")] = None,
-    form: Annotated[str, typer.Option("--format", metavar="table|csv|json|jsonl")] = "table",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    form: FormatOption = "table",
+    as_json: JsonFormatOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Rules over what is ingested already: the hits that ingestion would have raised. Beam's flags pass through.
@@ -48,7 +52,8 @@ def hunt(
     beam_flags, stray = split_beam_flags(context, [])
     if stray:
         raise ConfigError(f"unexpected argument {stray[0]!r}; name the rules with --rules DIR")
-    selection = Selection(frozenset(account or ()), first_day=day(first_day), last_day=day(last_day))
+    first, last = days(first_day, last_day)
+    selection = Selection(accounts(account), first_day=first, last_day=last)
     form = "json" if as_json else form
     commands.hunt(
         commands.load(output=output),
@@ -95,8 +100,8 @@ def rule_check(places: PlacesArgument = None, as_json: JsonOption = False) -> No
 @rule.command("list")
 def rule_list(
     places: PlacesArgument = None,
-    form: Annotated[str, typer.Option("--format", metavar="table|csv|json|jsonl")] = "table",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    form: FormatOption = "table",
+    as_json: JsonFormatOption = False,
 ) -> None:
     """The rules: title, level, tags, id and file."""
     from pipeline import commands
@@ -151,8 +156,8 @@ app.add_typer(enrich, name="enrich", rich_help_panel="Detect")
 
 @enrich.command("update")
 def enrich_update(
-    form: Annotated[str, typer.Option("--format", metavar="table|csv|json|jsonl")] = "table",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    form: FormatOption = "table",
+    as_json: JsonFormatOption = False,
 ) -> None:
     """Which data is loaded, its version and age, and where to get what is missing. Nothing is downloaded."""
     from pipeline import commands

@@ -9,6 +9,7 @@ import typer
 from pipeline.cli.app import app
 from pipeline.cli.options import (
     BEAM,
+    AccountOption,
     IndicatorsOption,
     JsonOption,
     NormalizeOption,
@@ -16,7 +17,8 @@ from pipeline.cli.options import (
     QuietOption,
     RulesOption,
     SliceOption,
-    day,
+    accounts,
+    days,
     print_summary,
     split_beam_flags,
 )
@@ -32,7 +34,7 @@ def ingest(
     output: OutputOption = None,
     queue_url: Annotated[str | None, typer.Option("--queue-url", metavar="URL", help="An unnamed source.")] = None,
     until_idle: Annotated[
-        float | None, typer.Option("--until-idle", metavar="S", help="Stop after S seconds without a message.")
+        float | None, typer.Option("--until-idle", metavar="S", min=0, help="Stop after S seconds without a message.")
     ] = None,
     max_wait: Annotated[
         float | None, typer.Option("--max-wait", metavar="S", help="Longest wait to fill a micro-batch (30).")
@@ -97,8 +99,10 @@ def replay(
         list[str] | None, typer.Option("--source", metavar="URI|NAME", help="What to read; may be repeated.")
     ] = None,
     output: OutputOption = None,
-    account: Annotated[list[str] | None, typer.Option("--account", metavar="ID", help="Only these accounts.")] = None,
-    region: Annotated[list[str] | None, typer.Option("--region", metavar="R", help="Only these regions.")] = None,
+    account: AccountOption = None,
+    region: Annotated[
+        list[str] | None, typer.Option("--region", metavar="R", help="Only this region; may be repeated.")
+    ] = None,
     first_day: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day of the keys.")] = None,
     last_day: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day of the keys.")] = None,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Processes.")] = 1,
@@ -123,7 +127,7 @@ def replay(
     config = commands.load(
         output=output, max_slice_bytes=max_slice_bytes, normalize=normalize, rules=rules, indicators=indicators
     )
-    selection = Selection(frozenset(account or ()), frozenset(region or ()), day(first_day), day(last_day))
+    selection = Selection(accounts(account), frozenset(region or ()), *days(first_day, last_day))
     summary = commands.replay(
         config,
         source or [],

@@ -8,6 +8,8 @@ import typer
 
 from pipeline.cli.app import app
 from pipeline.cli.options import (
+    FormatOption,
+    JsonFormatOption,
     JsonOption,
     OutputOption,
 )
@@ -29,18 +31,23 @@ def status(
 
 @app.command(rich_help_panel="Investigate")
 def query(
-    sql: Annotated[str | None, typer.Argument(metavar="SQL")] = None,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="SQL", help="One query; $NAME in it takes a value from --param.")
+    ] = None,
     output: OutputOption = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="A query of the library.")] = None,
     parameter: Annotated[
-        list[str] | None, typer.Option("--param", metavar="KEY=VALUE", help="A parameter of a named query.")
+        list[str] | None,
+        typer.Option("--param", metavar="KEY=VALUE", help="The value of a parameter; may be repeated."),
     ] = None,
-    list_all: Annotated[bool, typer.Option("--list", help="Show the library of queries.")] = False,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="Show the library of queries and their parameters.")
+    ] = False,
     views: Annotated[
         bool, typer.Option("--views", help="Print the views as a script for a DuckDB of your own.")
     ] = False,
-    form: Annotated[str, typer.Option("--format", metavar="table|csv|json|jsonl")] = "table",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    form: FormatOption = "table",
+    as_json: JsonFormatOption = False,
 ) -> None:
     """Ask the tree in SQL (DuckDB): a view for every dataset, and a library of an investigator's questions."""
     from pipeline import commands

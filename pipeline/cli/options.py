@@ -31,6 +31,11 @@ IndicatorsOption = Annotated[
     list[Path] | None,
     typer.Option("--indicators", metavar="FILE", help="Indicators: CSV, STIX, MISP, or a folder; may be repeated."),
 ]
+FormatOption = Annotated[str, typer.Option("--format", metavar="table|csv|json|jsonl", help="How rows are written.")]
+JsonFormatOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+AccountOption = Annotated[
+    list[str] | None, typer.Option("--account", metavar="ID", help="Only this account; may be repeated.")
+]
 NormalizeOption = Annotated[
     bool | None, typer.Option("--normalize/--no-normalize", help="Keep raw records only with --no-normalize.")
 ]
@@ -62,6 +67,24 @@ def day(text: str | None) -> str | None:
         return date.fromisoformat(text).isoformat()
     except ValueError:
         raise ConfigError(f"{text!r} is no day; write it as yyyy-mm-dd, such as 2026-01-31") from None
+
+
+def days(first: str | None, last: str | None) -> tuple[str | None, str | None]:
+    """Both as given. Raises ConfigError where one is no day, or the last lies before the first."""
+    found = day(first), day(last)
+    if found[0] and found[1] and found[1] < found[0]:
+        raise ConfigError(f"--to {found[1]} lies before --from {found[0]}, so no day is meant; exchange them")
+    return found
+
+
+def accounts(given: list[str] | None) -> frozenset[str]:
+    """The accounts as given. Raises ConfigError for one that is neither 12 digits nor `unknown`."""
+    for account in given or ():
+        if not re.fullmatch(r"\d{12}|unknown", account):
+            raise ConfigError(
+                f"--account {account!r} is no account id; write its 12 digits, zeros in front included, or unknown"
+            )
+    return frozenset(given or ())
 
 
 def print_summary(summary: Any, *, as_json: bool) -> None:

@@ -8,9 +8,11 @@ import typer
 
 from pipeline.cli.app import app
 from pipeline.cli.options import (
+    FormatOption,
+    JsonFormatOption,
     JsonOption,
     OutputOption,
-    day,
+    days,
     print_result,
 )
 
@@ -30,7 +32,8 @@ def stitch(
     """Record the stories of sessions, as evaluated now, in the dataset stories; only what has changed is written."""
     from pipeline import commands
 
-    count = commands.stitch(commands.load(output=output), day(first_day), day(last_day), every_s=every)
+    first, last = days(first_day, last_day)
+    count = commands.stitch(commands.load(output=output), first, last, every_s=every)
     print_result({"recorded": count}, f"{count:,} sessions have a new story", as_json=as_json)
 
 
@@ -49,19 +52,22 @@ def story_list(
     first_day: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day.")] = None,
     last_day: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day.")] = None,
     most: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 50,
-    form: Annotated[str, typer.Option("--format", metavar="table|csv|json|jsonl")] = "table",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    form: FormatOption = "table",
+    as_json: JsonFormatOption = False,
 ) -> None:
     """Stories, the longest chains first: all sessions under one root session are one story."""
     from pipeline import commands
 
     form = "json" if as_json else form
-    commands.list_stories(commands.load(output=output), identity, day(first_day), day(last_day), most=most, form=form)
+    first, last = days(first_day, last_day)
+    commands.list_stories(commands.load(output=output), identity, first, last, most=most, form=form)
 
 
 @story.command("show")
 def story_show(
-    id_: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    id_: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="A story's id, or 6 digits of it or more.")
+    ] = None,
     output: OutputOption = None,
     event: Annotated[str | None, typer.Option("--event", metavar="ID", help="The story of an event.")] = None,
     key: Annotated[str | None, typer.Option("--key", metavar="AKIA...", help="The story of an access key.")] = None,

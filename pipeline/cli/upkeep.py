@@ -14,7 +14,7 @@ from pipeline.cli.options import (
     JsonOption,
     OutputOption,
     RulesOption,
-    day,
+    days,
     print_result,
 )
 
@@ -47,7 +47,8 @@ def compact(
     """Merge the small files of partitions that were quiet for a day into few large ones, beside any writer."""
     from pipeline import commands
 
-    done = commands.compact(commands.load(output=output), day(first_day), day(last_day))
+    first, last = days(first_day, last_day)
+    done = commands.compact(commands.load(output=output), first, last)
     print_result(asdict(done), str(done), as_json=as_json)
 
 
@@ -91,10 +92,9 @@ def verify(
     """Prove completeness: the bucket against the ingest log, and against CloudTrail's signed digests."""
     from pipeline import commands
 
+    first, last = days(first_day, last_day)
     config = commands.load(output=output)
-    told = commands.verify(
-        config, source or [], day(first_day), day(last_day), digests=digests, key_files=public_keys or []
-    )
+    told = commands.verify(config, source or [], first, last, digests=digests, key_files=public_keys or [])
     print_result(told.as_json(), told.as_text(), as_json=as_json)
     if not told.complete:
         raise typer.Exit(1)

@@ -20,8 +20,10 @@ def evaluate_alerts(config: Config, deliver_to: Sequence[str] | None, *, every_s
     Raises the first fault of a sink, after everything that could be delivered was.
     """
     from pipeline.ingest import stopping
+    from pipeline.sql.tree import open_tree
     from transforms.receive_messages import STOP
 
+    open_tree(config.root())
     prove(open_store(config.root()))
     rules, sinks = config.rule_book().rule_set(), config.sinks(deliver_to)
     counts: Counter[str] = Counter()

@@ -122,6 +122,7 @@ def replay(
     from pipeline.job import job
     from pipeline.replay import replay_all
     from pipeline.runs import engine
+    from pipeline.sql.tree import open_tree
 
     output = config.root()
     sources = {it.name: it for it in located(config, names)}
@@ -131,6 +132,7 @@ def replay(
     if by_engine and workers > 1:
         raise ConfigError("--workers is for this machine's own loop; an engine has its own parallelism")
     if dead_letters:
+        open_tree(output)
         sources = {**sources, **config.sources(), SOURCE: Source(SOURCE, access=output.access)}
         plan = begin(config, sources)
         listed: Iterator[Message] = dead_letter_messages(output, sources)
@@ -141,6 +143,7 @@ def replay(
         if by_engine:
             pipeline = job(beam_flags, output, [*sources.values()])
             return replay_on_engine(pipeline, begin(config, sources), selection, force=force)
-        plan = begin(config, sources)
+        # Before anything is written: a location that is none is told here.
         listed = listed_messages(sources.values(), selection)
+        plan = begin(config, sources)
     return replay_all(plan, listed, workers=workers, force=force, beam_flags=beam_flags, quiet=quiet)

@@ -71,5 +71,9 @@ def list_queries(form: str) -> None:
     from pipeline.rows import print_rows
 
     library = asking.library()
-    rows = {"name": [it.name for it in library], "description": [it.description for it in library]}
+    rows = {
+        "name": [it.name for it in library],
+        "parameters": [", ".join(parameter.name for parameter in it.parameters) for it in library],
+        "description": [it.description for it in library],
+    }
     print_rows(pa.table(rows), form, sys.stdout)

@@ -14,9 +14,11 @@ def stitch(config: Config, first_day: str | None, last_day: str | None, *, every
     """Record the stories that changed: how many. With `every_s` again and again, until a signal comes."""
     from pipeline import stories
     from pipeline.ingest import stopping
+    from pipeline.sql.tree import open_tree
     from transforms.receive_messages import STOP
 
     output = config.root()
+    open_tree(output)
     prove(open_store(output))
     since, until = first_day or stories.FIRST, last_day or stories.LAST
     count = stories.stitch(output, since, until)

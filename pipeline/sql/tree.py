@@ -73,7 +73,7 @@ def open_tree(output: Output) -> Store:
     names = [dataset.name for dataset in ALL]
     if set(names).isdisjoint(store.folders("")) and read_settings(store) is None:
         raise ConfigError(
-            f"output {output.uri!r} holds no trailweave data (no {', '.join(names)});"
+            f"output {output.uri!r} holds no trailweave data (no {names[0]} or the like);"
             " name the root that `trailweave ingest` or `trailweave replay` wrote"
         )
     return store

@@ -19,6 +19,7 @@ from transforms.list_objects import Selection
 from transforms.stores import files, settings
 
 Run = Callable[..., tuple[int, str, str]]
+ONE, TWO = "111122223333", "012345678901"
 
 
 @pytest.fixture
@@ -78,6 +79,7 @@ def test_a_deferred_object_makes_exit_code_1(run: Run, monkeypatch: pytest.Monke
     assert (code, json.loads(out)["deferred"]) == (1, 2)
 
 
+BACKWARDS = ["--output", "o", "--from", "2026-01-02", "--to", "2026-01-01"]
 USAGE = {
     "no output": (["replay", "--source", "x"], "give --output URI"),
     "nothing to replay": (["replay", "--output", "o"], "give --source URI"),
@@ -85,6 +87,20 @@ USAGE = {
     "no folder": (["replay", "--source", "nowhere", "--output", "o"], "'nowhere' is no folder"),
     "no day": (["replay", "--source", ".", "--output", "o", "--from", "1.2.2026"], "'1.2.2026' is no day"),
     "no such day": (["replay", "--source", ".", "--output", "o", "--to", "2026-02-30"], "yyyy-mm-dd"),
+    "no days of a replay": (["replay", "--source", ".", *BACKWARDS], "--to 2026-01-01 lies before --from 2026-01-02"),
+    "no days of a hunt": (["hunt", *BACKWARDS], "lies before"),
+    "no days of stories": (["story", "list", *BACKWARDS], "lies before"),
+    "no days to stitch": (["stitch", *BACKWARDS], "lies before"),
+    "no days of alerts": (["alert", "list", *BACKWARDS], "lies before"),
+    "no days to compact": (["compact", *BACKWARDS], "lies before"),
+    "no days to verify": (["verify", "--source", ".", *BACKWARDS], "lies before"),
+    "no account": (["replay", "--source", ".", "--output", "o", "--account", "12345678901"], "12 digits"),
+    "no account of a hunt": (["hunt", "--output", "o", "--account", "prod"], "--account 'prod'"),
+    "no runner": (["replay", "--source", ".", "--output", "o", "--runner=Nope"], "--runner 'Nope' cannot be used"),
+    "a runner without a name": (["ingest", "--output", "o", "--runner"], "--runner: expected one argument"),
+    "no output to replay the dead letters of": (["replay", "--dead-letters", "--output", "o"], "no trailweave data"),
+    "nothing to stitch": (["stitch", "--output", "o"], "no trailweave data"),
+    "nothing to raise alerts from": (["alert", "evaluate", "--output", "o"], "no trailweave data"),
     "a stray word": (["replay", "x", "--output", "o"], "unexpected argument 'x'"),
     "an unknown flag": (["ingest", "--outptu", "o"], "--outptu is no option"),
     "an unknown source": (["ingest", "main", "--output", "o"], "no source is named 'main'"),
@@ -103,6 +119,7 @@ def test_bad_usage_is_one_line_with_code_and_remedy_and_exit_code_2(
     code, out, err = run(*arguments)
 
     assert code == 2
+    assert not Path("o").exists()
     assert out == ""
     (line,) = err.strip().splitlines()
     assert line.startswith("trailweave: TW-CONFIG: ")
@@ -168,12 +185,12 @@ def test_the_selection_is_taken_from_the_flags(run: Run, folder: str, monkeypatc
     monkeypatch.setattr(commands, "replay", note)
 
     code, _, err = run(
-        *("replay", "--source", "a", "--source", "b", "--output", "o", "--account", "1", "--account", "2"),
+        *("replay", "--source", "a", "--source", "b", "--output", "o", "--account", ONE, "--account", TWO),
         *("--region", "r", "--from", "2026-01-01", "--to", "2026-01-31"),
     )
 
     assert code == 0, err
-    assert given == [["a", "b"], Selection(frozenset({"1", "2"}), frozenset({"r"}), "2026-01-01", "2026-01-31")]
+    assert given == [["a", "b"], Selection(frozenset({ONE, TWO}), frozenset({"r"}), "2026-01-01", "2026-01-31")]
 
 
 def test_another_setting_for_the_same_output_is_refused_and_named(run: Run, folder: str) -> None:

@@ -156,6 +156,12 @@ def test_damage_is_told_of_the_object_after_the_records_before_it() -> None:
     assert found[0].objects[0].outcome == "dead_letter"
 
 
+def test_what_damage_left_of_a_record_is_not_counted_as_one() -> None:
+    good = compact(record("a"))
+    (found,) = exploded_pieces(reference(), [good, NoRecord(b'{"ev', "the gzip stream is truncated", damage=True)])
+    assert (found.objects[0].records, found.objects[0].dead_letters) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("content", "outcome"),
     [
