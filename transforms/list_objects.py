@@ -216,7 +216,7 @@ def _order(message: Message) -> tuple[str, str, str]:
 
 
 def listed_messages(sources: Iterable[Source], selection: Selection) -> Iterator[Message]:
-    """What lies at the locations of the sources. Raises `ConfigError` for one that is none before anything is listed."""
+    """What lies at the locations of the sources. Raises `ConfigError` for one that is none, before it lists any."""
     listings = [as_messages(list_objects(str(it.location), it.access, selection), it.name) for it in sources]
     return chain.from_iterable(listings)
 
