@@ -86,11 +86,11 @@ def test_indicators_without_normalized_events_are_refused(tmp_path: Path, source
 
 def test_the_command_tells_what_lists_hold_and_what_of_them_is_not_looked_for(tmp_path: Path, feed: Path) -> None:
     with feed.open("a") as opened:
-        opened.write("sha256,00ff,,\n")
+        opened.write("sha512,00ff,,\n")
     result = CliRunner().invoke(app, ["indicators", str(feed)])
     assert result.output.splitlines() == [
         f"{feed}: 1 access_key, 1 address, 1 network",
-        "  not looked for: 1, type 'sha256' is not looked for, such as '00ff'",
+        "  not looked for: 1, type 'sha512' is not looked for, such as '00ff'",
     ]
     told = json.loads(CliRunner().invoke(app, ["indicators", str(feed), "--json"]).output)
     assert told["lists"][0]["taken"] == {"access_key": 1, "address": 1, "network": 1}

@@ -133,6 +133,7 @@ _STIX_PATHS = {
     "domain-name:value": Kind.DOMAIN,
     "network-traffic:extensions.'http-request-ext'.request_header.'User-Agent'": Kind.USER_AGENT,
 }
+_STIX_HASH = re.compile(r"file:hashes\.'?(md5|sha-?1|sha-?256)'?")
 _COMPARISON = re.compile(r"\s*([a-z0-9_-]+:[\w.'-]+)\s+(?:=|ISSUBSET)\s+'((?:[^'\\]|\\.)*)'\s*")
 _CUSTOM_KEY, _CUSTOM_ACCOUNT = re.compile(r"x-[\w-]*:.*access_?key(_?id)?"), re.compile(r"x-aws[\w-]*:.*account_?id")
 
@@ -140,8 +141,9 @@ _CUSTOM_KEY, _CUSTOM_ACCOUNT = re.compile(r"x-[\w-]*:.*access_?key(_?id)?"), re.
 def from_stix(text: bytes) -> Entries:
     """The indicators of a STIX 2.1 bundle. Raises msgspec.MsgspecError where it is none.
 
-    A pattern is one observation of comparisons joined by OR, each of an address (`=` or ISSUBSET), a domain, or the
-    header User-Agent; STIX has no object for AWS keys and accounts, so custom ones are told by the name of the path.
+    A pattern is one observation of comparisons joined by OR, each of an address (`=` or ISSUBSET), a domain, a
+    file's hash or the header User-Agent; STIX has no object for AWS keys and accounts, so custom ones are
+    told by the name of the path.
     """
     for it in msgspec.json.decode(text, type=_StixBundle).objects:
         if it.type != "indicator":
@@ -194,6 +196,8 @@ def _stix_kind(path: str) -> Kind | None:
     if path in _STIX_PATHS:
         return _STIX_PATHS[path]
     lowered = path.lower()
+    if _STIX_HASH.fullmatch(lowered):
+        return Kind.HASH
     if _CUSTOM_KEY.fullmatch(lowered):
         return Kind.ACCESS_KEY
     return Kind.ACCOUNT if _CUSTOM_ACCOUNT.fullmatch(lowered) else None
@@ -283,6 +287,8 @@ def _misp_entries(attribute: _MispAttribute, event_tags: Sequence[_MispTag]) -> 
         yield Entry(Kind.DOMAIN, domain, confidence, None, tags)
         yield Entry(Kind.ADDRESS, address, confidence, None, tags)
         return
+    if type_.startswith("filename|"):
+        type_, value = type_.partition("|")[2], value.rpartition("|")[2]
     if type_ in _COMPOSITE:
         type_, value = type_.partition("|")[0], value.partition("|")[0]
     kind = KINDS.get(type_)

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from transforms.indicators.hashes import named_hashes
 from transforms.indicators.lists import Lists
-from transforms.indicators.parameters import COLUMN as PARAMETERS
-from transforms.indicators.parameters import named
+from transforms.indicators.parameters import Named, named
 from transforms.indicators.values import Kind, packed, packed_network
 
 Places = NDArray[np.int64]
@@ -24,6 +24,8 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     Kind.DOMAIN: ("tls_client_host", "caller_ip_orig", "federated_provider"),
     Kind.USER_AGENT: ("user_agent",),
     Kind.ACCESS_KEY: ("access_key_id", "issued_access_key_id"),
+    # No column has one: `hashes` says where they are looked for.
+    Kind.HASH: (),
     Kind.ACCOUNT: (
         "caller_project",
         "issued_account_id",
@@ -62,6 +64,7 @@ class IndicatorMatcher:
             (Kind.USER_AGENT, _UserAgents(self._values, own[Kind.USER_AGENT])),
             (Kind.ACCESS_KEY, _Texts(self._values, own[Kind.ACCESS_KEY])),
             (Kind.ACCOUNT, _Texts(self._values, own[Kind.ACCOUNT])),
+            (Kind.HASH, _Texts(self._values, own[Kind.HASH])),
         ]
         present = {Kind.ADDRESS if kind is Kind.NETWORK else kind for kind in Kind if len(own[kind])}
         self._lookups: dict[Kind, _Lookup] = {kind: lookup for kind, lookup in made if kind in present}
@@ -85,12 +88,17 @@ class IndicatorMatcher:
                 rows, indicators = _spread(codes, *lookup.pairs(distinct))
                 yield Sightings(rows, indicators, column, [distinct[code] or "" for code in codes[rows]])
         found = named(records, events) if self._lookups.keys() & IN_PARAMETERS else []
-        for kind in IN_PARAMETERS & self._lookups.keys() if found else ():
-            own = [it for it in found if it.kind is kind]
-            places, indicators = self._lookups[kind].pairs([it.text for it in own])
-            shown = [own[place] for place in places.tolist()]
-            rows = np.asarray([it.row for it in shown], np.int64)
-            yield Sightings(rows, indicators, PARAMETERS, [it.text for it in shown])
+        if Kind.HASH in self._lookups:
+            found += named_hashes(records, events)
+        own: dict[tuple[Kind, str], list[Named]] = {}
+        for it in found:
+            own.setdefault((it.kind, it.column), []).append(it)
+        for (kind, column), texts in own.items():
+            if kind in self._lookups:
+                places, indicators = self._lookups[kind].pairs([it.text for it in texts])
+                shown = [texts[place] for place in places.tolist()]
+                rows = np.asarray([it.row for it in shown], np.int64)
+                yield Sightings(rows, indicators, column, [it.text for it in shown])
 
 
 class _Lookup(Protocol):

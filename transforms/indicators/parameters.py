@@ -21,11 +21,12 @@ COLUMN = "requestParameters"
 
 
 class Named(NamedTuple):
-    """A text in the parameters of a row's record, such as an indicator of the kind has."""
+    """A text in a member of a row's record, such as an indicator of the kind has."""
 
     row: int
     kind: Kind
     text: str
+    column: str = COLUMN
 
 
 class _Record(msgspec.Struct):
@@ -44,7 +45,7 @@ _TOKEN = re.compile(
 def named(records: pa.Table, events: pa.Table) -> list[Named]:
     """The texts in question, each once a row. A network counts only if it is a single address."""
     found: list[Named] = []
-    rows = np.flatnonzero(_changing(events))
+    rows = np.flatnonzero(changing(events))
     taken: Any = pa.array(rows)
     raws: Any = records["raw_json"].take(taken)
     for row, raw in zip(rows.tolist(), raws.to_pylist(), strict=True):
@@ -54,8 +55,11 @@ def named(records: pa.Table, events: pa.Table) -> list[Named]:
     return found
 
 
-def _changing(events: pa.Table) -> NDArray[np.bool_]:
-    """Old records do not say whether they only read; then the verb tells."""
+def changing(events: pa.Table) -> NDArray[np.bool_]:
+    """Which rows manage something and do more than read.
+
+    Old records do not say whether they only read; then the verb tells.
+    """
     reads: Any = pc.is_in(_texts(events["operation_name"]), pa.array(["READ", "LIST"]))
     only_reads: Any = pc.coalesce(events["read_only"], reads)
     manages: Any = pc.equal(_texts(events["event_category"]), pa.scalar("Management")).fill_null(True)

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     USER_AGENT = "user_agent"
     ACCESS_KEY = "access_key"
     ACCOUNT = "account"
+    HASH = "hash"
 
 
 KINDS = {
@@ -25,19 +26,23 @@ KINDS = {
     **dict.fromkeys(("domain-name", "hostname", "fqdn"), Kind.DOMAIN),
     **dict.fromkeys(("user-agent", "http-user-agent", "useragent"), Kind.USER_AGENT),
     **dict.fromkeys(("access-key", "access-key-id", "aws-access-key", "aws-access-key-id"), Kind.ACCESS_KEY),
+    **dict.fromkeys(("md5", "sha1", "sha-1", "sha256", "sha-256", "filehash-md5", "filehash-sha1"), Kind.HASH),
+    **dict.fromkeys(("filehash-sha256", "file_hash", "file-hash"), Kind.HASH),
     **dict.fromkeys(("account-id", "aws-account", "aws-account-id"), Kind.ACCOUNT),
 }
 """Kinds by the words that lists use for them: CSV headers of feeds, STIX object types, MISP attribute types."""
 
 _ACCESS_KEY = re.compile(r"A[A-Z]{2}A[A-Z0-9]{12,124}")
 _ACCOUNT = re.compile(r"\d{12}")
+_HASH = re.compile(r"(?:sha256:)?([0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})")
 _DOMAIN = re.compile(r"(?=.{4,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
 
 
 def canonical(kind: Kind, value: str) -> tuple[Kind, str] | None:
     """The kind and form in which a value is kept; None if it is no such value.
 
-    A network of one address is an address, and an address with a length a network; `[.]` is read as a dot.
+    A network of one address is an address, and an address with a length a network; `[.]` is read as a dot. A hash is
+    MD5, SHA-1 or SHA-256 in hexadecimal digits.
     """
     value = value.strip()
     if kind is Kind.USER_AGENT:
@@ -53,6 +58,9 @@ def canonical(kind: Kind, value: str) -> tuple[Kind, str] | None:
             except UnicodeError:
                 return None
         return (kind, name) if _DOMAIN.fullmatch(name) else None
+    if kind is Kind.HASH:
+        found = _HASH.fullmatch(value.lower())
+        return (kind, found[1]) if found else None
     if kind is Kind.ACCOUNT:
         digits = value.replace("-", "")
         return (kind, digits) if _ACCOUNT.fullmatch(digits) else None
@@ -61,7 +69,7 @@ def canonical(kind: Kind, value: str) -> tuple[Kind, str] | None:
 
 def guessed(value: str) -> tuple[Kind, str] | None:
     """The kind and form of a value of no told kind, by its looks; None where it looks like none."""
-    for kind in (Kind.ADDRESS, Kind.ACCOUNT, Kind.ACCESS_KEY, Kind.DOMAIN):
+    for kind in (Kind.ADDRESS, Kind.ACCOUNT, Kind.ACCESS_KEY, Kind.HASH, Kind.DOMAIN):
         if found := canonical(kind, value):
             return found
     return None

@@ -92,6 +92,7 @@ def test_what_cannot_be_looked_for_is_counted_with_its_reason(tmp_path: Path) ->
         "ip,203.0.113.10,,,0\n"
         "ip,999.0.0.1,,,1\n"
         "sha256,00ff,,,1\n"
+        "sha512,00ff,,,1\n"
         "ip,203.0.113.11,101,,1\n"
         "ip,203.0.113.12,,soon,1\n"
         "ip,203.0.113.13\n",
@@ -101,7 +102,8 @@ def test_what_cannot_be_looked_for_is_counted_with_its_reason(tmp_path: Path) ->
     assert tally.refused == {
         "not for detection (to_ids)": 1,
         "no address": 1,
-        "type 'sha256' is not looked for": 1,
+        "no hash": 1,
+        "type 'sha512' is not looked for": 1,
         "confidence '101' is not a number from 0 to 100": 1,
         "Invalid isoformat string: 'soon'": 1,
         "not 5 columns as in the header": 1,
@@ -150,7 +152,7 @@ def test_a_stix_bundle_gives_its_indicators(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "rest", "reason"),
     [
-        ("[file:hashes.MD5 = 'ff']", {}, "file:hashes.MD5 is not looked for"),
+        ("[file:hashes.SSDEEP = 'ff']", {}, "file:hashes.SSDEEP is not looked for"),
         ("[a:b = 'x' AND c:d = 'y']", {}, "a pattern of more than values joined by OR"),
         ("[a:b = 'x'] FOLLOWEDBY [c:d = 'y']", {}, "a pattern of more than values joined by OR"),
         ("[domain-name:value != 'bad.example']", {}, "a pattern of more than values joined by OR"),
@@ -177,7 +179,8 @@ EVENT = {
             {"type": "ip-dst", "value": "203.0.113.9", "to_ids": True},
             {"type": "ip-dst", "value": "203.0.113.10", "to_ids": False},
             {"type": "ip-dst|port", "value": "203.0.113.11|443", "to_ids": "1"},
-            {"type": "md5", "value": "ff", "to_ids": True},
+            {"type": "ssdeep", "value": "ff", "to_ids": True},
+            {"type": "filename|md5", "value": f"a|b|{'AB' * 16}", "to_ids": True},
             {"type": "domain", "value": "gone.example", "to_ids": True, "deleted": True},
         ],
         "Object": [
@@ -205,12 +208,13 @@ def test_misp_events_give_their_attributes_for_detection(tmp_path: Path, content
     assert rows(lists) == {
         ("address", "203.0.113.9"): plain,
         ("address", "203.0.113.11"): plain,
+        ("hash", "ab" * 16): plain,
         ("domain", "bad.example"): sure,
         ("address", "203.0.113.12"): sure,
     }
     assert lists.tallies[0].refused == {
         "not for detection (to_ids)": 1,
-        "type 'md5' is not looked for": 1,
+        "type 'ssdeep' is not looked for": 1,
         "deleted": 1,
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import ipaddress
 import json
 from dataclasses import replace
@@ -284,3 +286,48 @@ def test_only_parameters_of_management_events_that_change_something_are_looked_i
     wanted: Path, rest: dict[str, Any], is_found: bool
 ) -> None:
     assert bool(in_parameters(wanted, {"userId": "444455556666"}, **rest)) is is_found
+
+
+CODE = hashlib.sha256(b"code").digest()
+
+
+def shown(*records: dict[str, Any], hashes: tuple[str, ...]) -> set[tuple[int, str, str]]:
+    derived = a_slice(*records, commits=())
+    assert derived.records is not None
+    assert derived.events is not None
+    found = IndicatorMatcher(lists_of(*(("hash", it) for it in hashes))).sightings(derived.records, derived.events)
+    return {(row, it.column, text) for it in found for row, text in zip(it.rows.tolist(), it.texts, strict=True)}
+
+
+def test_hashes_are_found_in_parameters_and_responses_in_digits_and_in_base64() -> None:
+    change = {"eventSource": "lambda.amazonaws.com", "eventName": "UpdateFunctionCode20150331v2", "readOnly": False}
+    pull = {"eventSource": "ecr.amazonaws.com", "eventName": "BatchGetImage", "readOnly": True}
+    image = "ab" * 32
+    found = shown(
+        {**change, "responseElements": {"codeSha256": base64.b64encode(CODE).decode()}},
+        {**pull, "requestParameters": {"imageIds": [{"imageDigest": f"sha256:{image}"}]}},
+        {
+            **change,
+            "eventName": "RegisterTaskDefinition",
+            "requestParameters": {"image": f"a/b@sha256:{image.upper()}"},
+        },
+        hashes=(CODE.hex(), image),
+    )
+    assert found == {
+        (0, "responseElements", CODE.hex()),
+        (1, "requestParameters", image),
+        (2, "requestParameters", image),
+    }
+
+
+def test_a_hash_within_a_longer_text_of_digits_or_in_a_call_that_reads_is_none() -> None:
+    digits = CODE.hex()
+    change = {"eventSource": "lambda.amazonaws.com", "eventName": "UpdateFunctionCode", "readOnly": False}
+    read = {"eventSource": "lambda.amazonaws.com", "eventName": "GetFunction", "readOnly": True}
+    found = shown(
+        {**change, "requestParameters": {"a": f"{digits}0", "b": f"x{digits}", "c": digits[:62]}},
+        {**read, "requestParameters": {"a": digits}},
+        {**change, "requestParameters": {"a": hashlib.sha256(b"other").hexdigest()}},
+        hashes=(digits, digits[:40], digits[:32]),
+    )
+    assert found == set()
