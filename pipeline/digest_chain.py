@@ -3,7 +3,7 @@
 Source: "CloudTrail digest file structure" and "Custom implementations of CloudTrail log file integrity validation" in
 the AWS CloudTrail user guide. The signature is RSA (PKCS #1 v1.5) with SHA-256 over four lines: the end of the
 digest's time, its bucket and key, the hash of its text, and the signature of the digest before it (`null` for the
-first).
+first). Backfill digests, which name log files that came late, are signed alike and form chains of their own.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from transforms.stores.keys import facts
 from transforms.stores.trail_digests import StoredDigest
 
 _ALGORITHM = "SHA256withRSA"
+_BACKFILL = "_backfill"
 # An hour's digest names each log file in some 500 bytes.
 _CAPS = Caps(object_bytes=200_000_000)
 
@@ -60,12 +61,13 @@ class Digest(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class SignedText:
-    """The text of a digest file, and what signs it."""
+    """The text of a digest file, and what signs it; `generated` is when a backfill digest was signed."""
 
     ref: ObjectRef
     text: bytes
     signature: str | None
     algorithm: str | None
+    generated: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Checked:
 def opened(stored: StoredDigest) -> SignedText:
     """The digest file inflated. Raises `Damaged`."""
     text = b"".join(inflate(BytesIO(stored.body), len(stored.body), _CAPS))
-    return SignedText(stored.ref, text, stored.signature, stored.algorithm)
+    return SignedText(stored.ref, text, stored.signature, stored.algorithm, stored.generated)
 
 
 def parse(stored: SignedText) -> Digest | None:
@@ -116,7 +118,7 @@ def _signed(stored: SignedText, digest: Digest, key: str) -> bool:
         digest.digest_end_time,
         f"{digest.digest_s3_bucket}/{digest.digest_s3_object}",
         sha256(stored.text).hexdigest(),
-        digest.previous_digest_signature or "null",
+        "null" if digest.previous_digest_signature is None else digest.previous_digest_signature,
     )
     try:
         public = load_der_public_key(b64decode(key))
@@ -129,13 +131,23 @@ def _signed(stored: SignedText, digest: Digest, key: str) -> bool:
 
 
 def chains(refs: Iterable[ObjectRef]) -> list[list[ObjectRef]]:
-    """The digest files of each trail in each account and region, in order of time."""
-    by_trail: dict[tuple[str, str], list[ObjectRef]] = defaultdict(list)
+    """The digest files of each trail in each account and region, in order of time; backfill digests by themselves."""
+    by_trail: dict[tuple[str, str, str], list[ObjectRef]] = defaultdict(list)
     for ref in refs:
-        # .../CloudTrail-Digest/<region>/yyyy/mm/dd/<account>_CloudTrail-Digest_<region>_<trail>_<home>_<time>.json.gz
         folder, _, name = ref.key.rpartition("/")
-        by_trail["/".join(folder.split("/")[:-3]), name.rpartition("_")[0]].append(ref)
-    return [sorted(chain, key=lambda it: it.key.rpartition("_")[2]) for _, chain in sorted(by_trail.items())]
+        _, trail, backfill = _named(name)
+        by_trail["/".join(folder.split("/")[:-3]), trail, backfill].append(ref)
+    return [sorted(chain, key=lambda it: _named(it.key)[0]) for _, chain in sorted(by_trail.items())]
+
+
+def _named(name: str) -> tuple[str, str, str]:
+    """Time, trail and `_backfill` (or nothing) of a digest's name.
+
+    `<account>_CloudTrail-Digest_<region>_<trail>_<home>_<time>[_backfill].json.gz`
+    """
+    backfill = _BACKFILL if name.endswith(f"{_BACKFILL}.json.gz") else ""
+    trail, _, time = name.removesuffix(f"{backfill}.json.gz").rpartition("_")
+    return time, trail, backfill
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,9 +222,10 @@ class _Proof:
         unsigned = set(listed)
         with ThreadPoolExecutor(_READERS) as pool:
             for chain in chains(refs):
-                keys = self._keys if self._keys is not None else _asked_for(chain, source)
                 read = list(pool.map(lambda ref: _read(ref, source), chain))
-                checked = [check(it, keys) for it in read if isinstance(it, SignedText)]
+                texts = [it for it in read if isinstance(it, SignedText)]
+                keys = self._keys if self._keys is not None else _asked_for(texts, source)
+                checked = [check(it, keys) for it in texts]
                 yield from (it for it in read if isinstance(it, Finding))
                 yield from self._links(checked)
                 right = [it.digest for it in checked if it.digest and not it.wrong]
@@ -275,16 +276,28 @@ class _Proof:
                 yield Finding(kind, log_file.s3_bucket, log_file.s3_object, reason)
 
 
-def _asked_for(chain: Sequence[ObjectRef], source: Source) -> dict[str, str]:
-    """The keys that signed in the time of a chain, from CloudTrail in the chain's region."""
-    first, last = (datetime.fromisoformat(facts(it.key).day or _FIRST_DAY) for it in (chain[0], chain[-1]))
-    region = facts(chain[0].key).region or ""
+def _asked_for(chain: Sequence[SignedText], source: Source) -> dict[str, str]:
+    """The keys that signed when a chain was written, from CloudTrail in the chain's region."""
+    if not chain:
+        return {}
+    days = sorted(_signing_day(it) for it in chain)
+    region = facts(chain[0].ref.key).region or ""
     try:
-        return fetch_public_keys(region, first.replace(tzinfo=UTC), last.replace(tzinfo=UTC) + _DAY, source.access)
+        return fetch_public_keys(region, days[0], days[-1] + _DAY, source.access)
     except AwsFault as fault:
         raise AccessError(
             f"{fault}; or give --public-keys FILE, written by `aws cloudtrail list-public-keys`, or --no-digests"
         ) from fault
+
+
+def _signing_day(text: SignedText) -> datetime:
+    """The day of a digest's key; of a backfill digest the one that its metadata tell."""
+    for told in (text.generated, facts(text.ref.key).day):
+        try:
+            return datetime.fromisoformat((told or "")[:10]).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+    return datetime.fromisoformat(_FIRST_DAY).replace(tzinfo=UTC)
 
 
 def _read(ref: ObjectRef, source: Source) -> SignedText | Finding:

@@ -44,24 +44,28 @@ def key_file(folder: Path, number: int = 0) -> Path:
     return path
 
 
-def digest_key(hour: int, day: str = DAY, region: str = REGION) -> str:
+def digest_key(hour: int, day: str = DAY, region: str = REGION, *, backfill: bool = False) -> str:
     folder = f"AWSLogs/{ACCOUNT}/CloudTrail-Digest/{region}/{day.replace('-', '/')}"
-    name = f"{ACCOUNT}_CloudTrail-Digest_{region}_main-trail_{region}_{day.replace('-', '')}T{hour:02}0000Z.json.gz"
-    return f"{folder}/{name}"
+    name = f"{ACCOUNT}_CloudTrail-Digest_{region}_main-trail_{region}_{day.replace('-', '')}T{hour:02}0000Z"
+    return f"{folder}/{name}{'_backfill' if backfill else ''}.json.gz"
 
 
 @dataclass
 class Trail:
-    """Writes hour by hour; each digest names the log files given, and the digest before it."""
+    """Writes hour by hour; each digest names the log files given, and the digest before it.
+
+    With `generated` it writes backfill digests, which are signed at that time.
+    """
 
     s3: Any
     bucket: str
     key_number: int = 0
     before: dict[str, Any] = field(default_factory=dict)
+    generated: str | None = None
 
     def write(self, hour: int, logs: Sequence[tuple[str, bytes]], day: str = DAY, **members: Any) -> str:
         """Store the digest of an hour: its key. `members` replace what it says."""
-        key = digest_key(hour, day)
+        key = digest_key(hour, day, backfill=self.generated is not None)
         digest = {
             "awsAccountId": ACCOUNT,
             "digestStartTime": f"{day}T{hour - 1:02}:00:00Z",
@@ -107,4 +111,6 @@ class Trail:
 
     def put(self, key: str, text: bytes, signature: str | None) -> None:
         metadata = {"signature": signature, "signature-algorithm": "SHA256withRSA"} if signature else {}
+        if self.generated:
+            metadata["backfill-generation-timestamp"] = self.generated
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=gzip.compress(text), Metadata=metadata)

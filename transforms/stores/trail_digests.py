@@ -12,26 +12,31 @@ from typing import Any
 
 from schemas.errors import ConfigError
 from schemas.values import ObjectRef
-from transforms.stores.aws import Access, calling, client
+from transforms.stores.aws import Access, calling, client, partition
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDigest:
-    """A digest file, compressed, and the signature (hex) and algorithm that S3 keeps as its metadata."""
+    """A digest file, compressed, and the signature (hex) and algorithm that S3 keeps as its metadata.
+
+    `generated` is when a backfill digest was signed, which may be long after the time that it is about.
+    """
 
     ref: ObjectRef
     body: bytes
     signature: str | None
     algorithm: str | None
+    generated: str | None = None
 
 
 def read_digest(ref: ObjectRef, access: Access) -> StoredDigest:
     """The digest file with its metadata. Raises `AwsFault`."""
-    with calling("s3:GetObject", f"arn:aws:s3:::{ref.bucket}/{ref.key}", access):
+    with calling("s3:GetObject", f"arn:{partition(access)}:s3:::{ref.bucket}/{ref.key}", access):
         answer = client("s3", access).get_object(Bucket=ref.bucket, Key=ref.key)
         body = answer["Body"].read()
-    metadata = answer.get("Metadata", {})
-    return StoredDigest(ref, body, metadata.get("signature"), metadata.get("signature-algorithm"))
+    told = answer.get("Metadata", {})
+    names = ("signature", "signature-algorithm", "backfill-generation-timestamp")
+    return StoredDigest(ref, body, *(told.get(name) for name in names))
 
 
 def fetch_public_keys(region: str, first: datetime, last: datetime, access: Access) -> dict[str, str]:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.digests import digest_key, fingerprint, key_list
+from support.digests import digest_key, fingerprint, key_list, private_key
 
 from pipeline.digest_chain import SignedText, chains, check, gaps
 from schemas.values import ObjectRef
@@ -60,6 +62,28 @@ def test_no_member_and_no_signature_makes_it_raise(name: str, value: Any, signat
 
     assert checked.wrong
     assert isinstance([*gaps([checked, checked], "2026-01-01")], list)
+
+
+def raw_signature(lines: Sequence[str]) -> str:
+    """RSASSA-PKCS1-v1_5 with SHA-256 by its definition alone (RFC 8017, 8.2 and 9.2), as the user guide asks for."""
+    key = private_key(0).private_numbers()
+    prefix = bytes.fromhex("3031300d060960864801650304020105000420")
+    hashed = prefix + sha256("\n".join(lines).encode()).digest()
+    padded = b"\x00\x01" + b"\xff" * (256 - 3 - len(hashed)) + b"\x00" + hashed
+    return f"{pow(int.from_bytes(padded), key.d, key.public_numbers.n):0512x}"
+
+
+@pytest.mark.parametrize("before", [None, "5a" * 256], ids=["start of logging", "in a chain"])
+@pytest.mark.parametrize("changed", [None, 0, 1, 2, 3])
+def test_a_digest_is_right_if_it_is_signed_as_the_user_guide_says(before: str | None, changed: int | None) -> None:
+    """End of time, path, hash of the text, signature before it (or `null`), a line each; none of them otherwise."""
+    text = json.dumps({**MEMBERS, "previousDigestSignature": before}).encode()
+    lines = ["2026-01-12T01:00:00Z", f"b/{digest_key(1)}", sha256(text).hexdigest(), before or "null"]
+    if changed is not None:
+        lines[changed] += "0"
+    checked = check(stored(text, raw_signature(lines)), KEYS)
+
+    assert checked.wrong == (None if changed is None else "its signature is not that of its content")
 
 
 @pytest.mark.parametrize("key", ["", "no base64!", "AAAA", "\u00e9"])

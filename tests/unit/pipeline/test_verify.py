@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,54 @@ def test_an_object_that_no_digest_names_is_worth_a_note(trail: World, tmp_path: 
     trail.one_run(1)
 
     assert ("unsigned", forged) in found(verified(trail, tmp_path))
+
+
+LATE = trail_key("late"), trail_object(records(range(200, 205)))
+
+
+@pytest.fixture
+def backfilled(trail: World) -> World:
+    """The same trail, and a log file that no digest of its hour names: two backfill digests do, days later."""
+    trail.put(*LATE)
+    assert trail.one_run(len(HOURS) + 1)["messages_deleted"] == len(HOURS) + 1
+    cloudtrail = Trail(trail.s3, trail.bucket, generated="2026-01-20T08:15:00Z")
+    cloudtrail.write(2, [LATE])
+    cloudtrail.write(3, [])
+    return trail
+
+
+def test_backfill_digests_are_a_chain_beside_that_of_the_hours(backfilled: World, tmp_path: Path) -> None:
+    told = verified(backfilled, tmp_path)
+
+    assert (told.digests, told.log_files, told.findings) == (6, 7, ())
+    backfilled.s3.delete_object(Bucket=backfilled.bucket, Key=digest_key(2))
+    backfilled.s3.delete_object(Bucket=backfilled.bucket, Key=LATE[0])
+    found_now = found(verified(backfilled, tmp_path))
+    assert set(found_now) == {("missing", digest_key(2)), ("missing", LATE[0]), ("gone", LATE[0])}
+
+
+def test_a_removed_backfill_digest_is_missing(backfilled: World, tmp_path: Path) -> None:
+    backfilled.s3.delete_object(Bucket=backfilled.bucket, Key=digest_key(2, backfill=True))
+
+    told = verified(backfilled, tmp_path, first_day="2026-01-12")
+
+    assert found(told) == [("missing", digest_key(2, backfill=True))]
+
+
+def test_a_backfill_digest_is_signed_by_a_key_of_the_time_of_its_signature(
+    make_world: Callable[..., World], tmp_path: Path
+) -> None:
+    faulty = make_world(proxied=True)
+    faulty.put(*LATE)
+    faulty.one_run(1)
+    Trail(faulty.s3, faulty.bucket, generated="2026-03-20T08:15:00Z").write(2, [LATE])
+    answer = json.dumps(key_list()).encode()
+    faulty.proxy.when("ListPublicKeys").do(answering(200, answer, "application/x-amz-json-1.1"))
+
+    assert verified(faulty, tmp_path, keys=None).complete
+    (call,) = faulty.proxy.calls("ListPublicKeys")
+    asked = [datetime.fromtimestamp(call.json[name], UTC).date() for name in ("StartTime", "EndTime")]
+    assert asked == [date(2026, 3, 20), date(2026, 3, 21)]
 
 
 def test_days_limit_what_is_compared_and_what_is_proven(trail: World, tmp_path: Path) -> None:
