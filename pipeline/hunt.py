@@ -2,11 +2,12 @@
 
 The hits are what ingestion with the same rules would have raised. They go to a tree of their own,
 `hunts/ruleset=<digest>/account_id=.../day=.../<number>.parquet`, which the view `detections` unites with the others;
-run again, a hunt finds its files there.
+run again, a hunt finds its files there. The digest is that of what decides: rules, indicators and enrichment data.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,11 @@ def hunt(
     return total
 
 
+def digest_of(rules: RuleBook, enrichment: EnrichmentBook) -> str:
+    """16 hexadecimal digits that change with the rules and with what enrichment tells them of events."""
+    return hashlib.sha256(f"{rules.digest} {enrichment.data().version}".encode()).hexdigest()[:16]
+
+
 def search(
     pipeline: beam.Pipeline, output: Output, rules: RuleBook, enrichment: EnrichmentBook, files: list[RawFile]
 ) -> Any:
@@ -122,12 +128,13 @@ class _Search(beam.DoFn):
 
     def setup(self) -> None:
         self._store = open_store(self._output)
+        self._digest = digest_of(self._rules, self._enrichment)
 
     def process(self, found: RawFile) -> Iterator[int]:
         records, hits = search_file(self._store, found, self._rules, self._enrichment)
         self._records.inc(records)
         self._hits.inc(len(hits))
         if len(hits):
-            folder = f"{HUNTS.name}/ruleset={self._rules.digest}/{found.partition.path}"
+            folder = f"{HUNTS.name}/ruleset={self._digest}/{found.partition.path}"
             self._store.create(f"{folder}/{found.file.name}", encode(hits, DETECTIONS_LAYOUT))
         yield len(hits)

@@ -28,6 +28,7 @@ def hunt(
     """Hunt with some rules and print the hits by rule."""
     from pipeline import query as asking
     from pipeline import sql
+    from pipeline.hunt import digest_of
     from pipeline.hunt import hunt as search
     from pipeline.rows import print_rows
     from pipeline.sql.tree import open_tree
@@ -39,7 +40,7 @@ def hunt(
     counts = search(output, book, selection, enrichment=enrichment, beam_flags=beam_flags, quiet=quiet)
     with asking.connect(output) as connection:
         values = {
-            "ruleset": book.digest,
+            "ruleset": digest_of(book, enrichment),
             "since": selection.first_day or "0001-01-01",
             "until": selection.last_day or "9999-12-31",
             "accounts": ",".join(selection.accounts),

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from pipeline import query
+from pipeline.commands import hunt as look
 from pipeline.commands import load, repair, replay
 from pipeline.hunt import hunt
 from pipeline.summary import Summary
 from schemas.errors import ConfigError
+from transforms.enrichment.book import EnrichmentBook
 from transforms.list_objects import Selection
 from transforms.rules.book import RuleBook
 from transforms.rules.samples import whole
@@ -95,6 +97,45 @@ def test_a_hunt_finds_what_ingestion_would_have_raised(tmp_path: Path, rules: Pa
     mine = {title for title, *_ in hits(tmp_path / "without", "tree.hunts")}
     assert mine == {"User made", "Named like me"}
     assert hits(tmp_path / "without") == hits(tmp_path / "with")
+
+
+def test_a_hunt_tells_its_hits_by_rule_and_once_though_files_were_merged_in_between(
+    tmp_path: Path, rules: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replayed(trail(tmp_path / "in", records()[:5], records()[5:]), tmp_path / "out")
+    config = load(output=str(tmp_path / "out"))
+
+    def told() -> list[dict[str, Any]]:
+        capsys.readouterr()
+        look(config, RuleBook.of([rules], shipped=False), Selection(), beam_flags=(), form="json", quiet=True)
+        found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+        return found
+
+    first = told()
+    assert [{name: it[name] for name in ("rule", "level", "hits", "sessions", "rule_id")} for it in first] == [
+        {
+            "rule": "User made",
+            "level": "high",
+            "hits": 6,
+            "sessions": 0,
+            "rule_id": "0e95725d-7320-415d-80f7-004da920fc10",
+        },
+        {"rule": "Named like me", "level": "medium", "hits": 4, "sessions": 0, "rule_id": "Named like me"},
+    ]
+    (folder,) = (tmp_path / "out" / "hunts").iterdir()
+    for file in [*folder.rglob("*.parquet")]:
+        shutil.copy(file, file.with_name("00000001-00000002.parquet"))
+    assert told() == first
+
+
+def test_a_hunt_with_other_enrichment_data_writes_beside_the_one_before(tmp_path: Path, rules: Path) -> None:
+    replayed(trail(tmp_path / "in", records()), tmp_path / "out")
+    output, book = Output(str(tmp_path / "out")), RuleBook.of([rules], shipped=False)
+    accounts = tmp_path / "accounts.csv"
+    accounts.write_text("account_id,name\n111122223333,ada\n")
+    for enrichment in (EnrichmentBook(), EnrichmentBook.of({"accounts": [accounts]}), EnrichmentBook()):
+        hunt(output, book, Selection(), enrichment=enrichment, quiet=True)
+    assert len([*(tmp_path / "out" / "hunts").iterdir()]) == 2
 
 
 def test_a_hunt_over_what_had_these_rules_adds_nothing(tmp_path: Path, rules: Path) -> None:

@@ -1,8 +1,8 @@
--- The hits of one hunt by rule, the gravest first.
+-- The hits of one hunt by rule, the gravest first. Between two runs of it files may have been merged: each event once.
 SELECT
     any_value(rule_title) AS rule,
     any_value(level) AS level,
-    count(*) AS hits,
+    count(DISTINCT event_id) AS hits,
     count(DISTINCT session_id) AS sessions,
     min(event_time) AS first_seen,
     max(event_time) AS last_seen,
