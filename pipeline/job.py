@@ -15,11 +15,15 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
+from pipeline.runs import engine
 from schemas.errors import ConfigError
 from transforms.stores.files import Output
 from transforms.stores.sources import Source
 
 _SCHEMES = ("s3", "gs")
+# Flink holds back what a bundle gives while a checkpoint is taken, until its next element. Behind the start of the
+# pollers there is no next one: a job whose first checkpoint came just then would never poll.
+_OF_FLINK = "--finish_bundle_before_checkpointing"
 
 
 def job(beam_flags: Sequence[str], output: Output, sources: Sequence[Source]) -> beam.Pipeline:
@@ -28,7 +32,8 @@ def job(beam_flags: Sequence[str], output: Output, sources: Sequence[Source]) ->
     Raises `ConfigError` for what Beam itself finds wrong, and for what Dataflow's workers, which are other machines
     and get all they know from the job, could not work with.
     """
-    options = PipelineOptions(list(beam_flags))
+    on_flink = engine(beam_flags) == "FlinkRunner"
+    options = PipelineOptions([*beam_flags, *([_OF_FLINK] if on_flink else [])])
     if on_dataflow(options):
         _check_named(options)
         _check_workers_have_the_code(options)
