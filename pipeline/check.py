@@ -42,6 +42,27 @@ _LEAST_RETENTION_S = 7 * 86_400
 _MOST_SKEW_S = 300.0
 _ANNOUNCERS = ("s3.amazonaws.com", "sns.amazonaws.com", "events.amazonaws.com", "cloudtrail.amazonaws.com")
 
+_WAIT = (
+    "wait for CloudTrail's next file (5 to 15 minutes); if none ever comes, check that the bucket has a notification"
+    " to this queue and that its prefix filter lets AWSLogs/ through"
+)
+# There are none, or AWS does not know them.
+_CREDENTIALS = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "TokenRetrievalError",
+    "SSOTokenLoadError",
+    "UnauthorizedSSOTokenError",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "ExpiredTokenException",
+}
+_GIVE_CREDENTIALS = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `profile` or `credentials_file` of the source (`aws sso"
+    " login` renews a profile of IAM Identity Center), or run where a role gives credentials"
+)
 _KMS_KEY = re.compile(r"arn:aws[\w-]*:kms:[\w/:-]+")
 
 T = TypeVar("T")
@@ -86,8 +107,10 @@ class _Walk:
 
     def steps(self) -> Iterator[Step]:
         """Identity, queue, message, object, records."""
-        yield from self._identity()
-        yield from self._queue_itself()
+        hindrance = (yield from self._identity()) or (yield from self._queue_itself())
+        if hindrance:
+            yield self._step("message", "skipped", "receive a message and get its object", hindrance)
+            return
         received = yield from self._receive()
         yield from self._delete()
         if received is None:
@@ -103,16 +126,21 @@ class _Walk:
     def _step(self, name: str, verdict: Verdict, tried: str, got: str, remedy: str | None = None) -> Step:
         return Step(self._source.name, name, verdict, tried, got, remedy)
 
-    def _identity(self) -> Iterator[Step]:
+    def _identity(self) -> Generator[Step, None, str | None]:
+        """Who calls; what makes every other call vain, if something does."""
         access, tried = self._source.access, "sts:GetCallerIdentity"
-
-        def ask() -> Any:
+        try:
             with calling(tried, "STS", access):
-                return client("sts", access).get_caller_identity()
-
-        answer = yield from self._try("identity", tried, "*", ask)
-        if answer is None:
-            return
+                answer = client("sts", access).get_caller_identity()
+        except AwsFault as fault:
+            if fault.code in _CREDENTIALS:
+                yield self._step("identity", "misconfigured", tried, str(fault), _GIVE_CREDENTIALS)
+                return "nothing can be called without credentials"
+            yield self._faulty("identity", tried, fault)
+            return "nothing can be called without the role" if _refused_role(fault) else None
+        except TrailweaveError as error:
+            yield self._step("identity", "misconfigured", tried, str(error))
+            return "nothing can be called without credentials"
         yield self._step("identity", "ok", tried, f"calls are made as {answer['Arn']}")
         date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         if date:
@@ -125,8 +153,10 @@ class _Walk:
                     f"they differ by {skew:+.0f} s",
                     "set the clock by NTP: AWS refuses signatures that are more than five minutes off",
                 )
+        return None
 
-    def _queue_itself(self) -> Iterator[Step]:
+    def _queue_itself(self) -> Generator[Step, None, str | None]:
+        """The queue and its settings; why nothing can be received, if nothing can."""
         tried = f"sqs:GetQueueAttributes on {self._queue}"
         if self._url.endswith(".fifo"):
             yield self._step(
@@ -139,13 +169,14 @@ class _Walk:
         try:
             found = queue.attributes(self._source)
         except AwsFault as fault:
-            if fault.kind == "denied":
+            if fault.kind == "denied" and not _no_queue(fault):
                 yield self._step("queue", "ok", tried, "not allowed, and not needed: its settings are not looked at")
-            else:
-                yield self._faulty("queue", tried, fault)
-            return
+                return None
+            yield self._faulty("queue", tried, fault)
+            return "there is no such queue" if _no_queue(fault) else "the queue cannot be reached"
         yield self._step("queue", "ok", tried, _described(found))
         yield from self._settings(found)
+        return None
 
     def _settings(self, found: Mapping[str, str]) -> Iterator[Step]:
         tried = "look at the queue's settings"
@@ -179,16 +210,17 @@ class _Walk:
         if found is None:
             return None
         if not found:
-            remedy = (
-                "wait for CloudTrail's next file (5 to 15 minutes); if none ever comes, check that the bucket has a"
-                " notification to this queue and that its prefix filter lets AWSLogs/ through"
-            )
             got = "the queue can be read and holds no visible message"
-            yield self._step("receive", "note", tried, got, remedy)
+            yield self._step("receive", "note", tried, got, _WAIT)
             return None
         receipts = [it.receipt for it in found if it.receipt is not None]
         times = max(it.receive_count for it in receipts)
-        yield self._step("receive", "ok", tried, f"{len(found)} messages, by now received {times} times at most")
+        yield self._step(
+            "receive",
+            "ok",
+            tried,
+            f"{_counted(len(found), 'message')}, by now received {_counted(times, 'time')} at most",
+        )
         tried = f"sqs:ChangeMessageVisibility on {self._queue}, to 0"
 
         def give_back() -> bool:
@@ -226,7 +258,7 @@ class _Walk:
         if "allow-list" in reasons or "bucket" in reasons:
             remedy = "add the bucket to `buckets` of the source, or do not announce it in this queue"
             return self._step("message", "misconfigured", tried, reasons, remedy)
-        return self._step("message", "note", tried, f"it announces no log file: {reasons}{how}")
+        return self._step("message", "note", tried, f"it announces no log file: {reasons}{how}", _WAIT)
 
     def _object(self, ref: ObjectRef) -> Iterator[Step]:
         where, arn = f"s3://{ref.bucket}/{ref.key}", f"arn:{partition(self._source.access)}:s3:::{ref.bucket}/*"
@@ -246,9 +278,10 @@ class _Walk:
             yield self._step("records", "misconfigured", tried, reason, remedy)
             return
         count = len(exploded.records)
-        yield self._step("records", "ok", tried, f"{count:,} records of {exploded.provider}")
+        yield self._step("records", "ok", tried, f"{_counted(count, 'record')} of {exploded.provider}")
         events = PROVIDERS_BY_NAME[exploded.provider].normalize(exploded.records)
-        yield self._step("normalize", "ok", f"normalize {count:,} records", f"{len(events):,} rows of {EVENTS.name}")
+        rows = f"{_counted(len(events), 'row')} of {EVENTS.name}"
+        yield self._step("normalize", "ok", f"normalize {_counted(count, 'record')}", rows)
 
     def _queue_arn(self) -> str:
         account, name = self._url.rstrip("/").split("/")[-2:]
@@ -277,7 +310,12 @@ def faulty(source: str, name: str, tried: str, fault: AwsFault, resource: str, a
     if fault.kind == "transient":
         remedy = "check network, endpoint and region; then try again"
         return Step(source, name, "unreachable", tried, str(fault), remedy)
-    if fault.kind in ("missing", "taken") or "NonExistentQueue" in fault.code or "QueueDoesNotExist" in fault.code:
+    if _refused_role(fault):
+        action, resource = "sts:AssumeRole", str(fault).split(" ")[2]
+        remedy = "name the caller and the external id in the role's trust policy; the caller needs the statement"
+        statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+        return Step(source, name, "denied", tried, str(fault), remedy, statement)
+    if fault.kind in ("missing", "taken") or _no_queue(fault):
         remedy = (
             "check the queue's URL and its region"
             if action.startswith("sqs:")
@@ -286,6 +324,14 @@ def faulty(source: str, name: str, tried: str, fault: AwsFault, resource: str, a
         return Step(source, name, "misconfigured", tried, str(fault), remedy)
     statement = {"Effect": "Allow", "Action": action, "Resource": resource}
     return Step(source, name, "denied", tried, str(fault), blamed(fault, action, access), statement)
+
+
+def _no_queue(fault: AwsFault) -> bool:
+    return "NonExistentQueue" in fault.code or "QueueDoesNotExist" in fault.code
+
+
+def _refused_role(fault: AwsFault) -> bool:
+    return str(fault).startswith("sts:AssumeRole ")
 
 
 _BLAME = (
@@ -314,6 +360,10 @@ def blamed(fault: AwsFault, action: str, access: Access) -> str:
         f"add the statement to the identity policy of {principal(access)}; across accounts {resource_policy} must"
         " allow it as well, and no SCP may deny it"
     )
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def _described(found: Mapping[str, str]) -> str:

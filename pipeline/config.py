@@ -27,6 +27,15 @@ from transforms.stores.sources import Source
 
 FILE = "trailweave.toml"
 _ROLE = r"^arn:aws[\w-]*:iam::\d{12}:role/.+$"
+# What a text that must have a form looks like.
+_EXAMPLES = {
+    "queue_url": "https://sqs.us-east-1.amazonaws.com/111122223333/trail",
+    "role_arn": "arn:aws:iam::111122223333:role/collector",
+    "topic_arn": "arn:aws:sns:us-east-1:111122223333:alerts",
+    "kms_key": "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    "url": "https://example.com/hook",
+    "name": "organisation (letters, digits, and . _ -)",
+}
 _Positive = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(gt=0)]
 
@@ -313,7 +322,8 @@ def _told(problem: Any) -> str:
     # A table may hold a secret.
     shown = isinstance(problem["input"], str | int | float) and "external_id" not in path
     value = f"the value {problem['input']!r}" if shown else "a value that it cannot have"
-    return f"option {path!r} has {value}: {problem['msg'].lower()}"
+    like = _EXAMPLES.get(str(problem["loc"][-1])) if problem["type"] == "string_pattern_mismatch" else None
+    return f"option {path!r} has {value}: {f'it looks like {like}' if like else problem['msg'].lower()}"
 
 
 def _hint(name: str, known: Any) -> str:

@@ -26,6 +26,10 @@ locals {
   has_key    = var.create_key || var.key_arn != ""
   output_arn = "arn:${local.partition}:s3:::${var.output_bucket}"
   announcer  = { s3 = "s3.amazonaws.com", sns = "sns.amazonaws.com", eventbridge = "events.amazonaws.com" }[var.notification]
+  who = (
+    var.identity == "role" ? "role_arn = \"${aws_iam_role.collector[0].arn}\"" :
+    "# with an access key of the user ${aws_iam_user.collector[0].name}"
+  )
 }
 
 resource "aws_kms_key" "trail" {

@@ -1,3 +1,15 @@
+output "source" {
+  description = "What trailweave.toml needs to read this; the external id, if there is one, is yours to add"
+  value       = <<-EOT
+    [[source]]
+    name = "trail"
+    queue_url = "${aws_sqs_queue.trail.id}"
+    location = "s3://${local.bucket}/AWSLogs/"
+    buckets = ["${local.bucket}"]
+    ${local.who}
+  EOT
+}
+
 output "queue_url" {
   description = "For trailweave ingest --queue-url, or queue_url in trailweave.toml"
   value       = aws_sqs_queue.trail.id

@@ -17,6 +17,13 @@ from pipeline.cli.options import (
 )
 from schemas.errors import ConfigError
 
+_NEXT = """\
+With the template in trail.yaml:
+  aws cloudformation deploy --stack-name trail --template-file trail.yaml --capabilities CAPABILITY_IAM
+  aws cloudformation describe-stacks --stack-name trail --output text \\
+      --query "Stacks[0].Outputs[?OutputKey=='Source'].OutputValue" > trailweave.toml
+  trailweave check"""
+
 
 @app.command(rich_help_panel="Set up")
 def demo(
@@ -45,6 +52,8 @@ def setup(
         raise ConfigError("give --print to write the template, or --list to see its parameters")
     given = dict(pair(it) for it in parameter or [])
     sys.stdout.write(described() if list_all else filled_in(given))
+    if print_:
+        print(_NEXT, file=sys.stderr)
 
 
 @app.command(rich_help_panel="Set up")

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,7 @@ def test_what_a_user_launches_is_what_the_command_writes() -> None:
     assert (ROOT / "deploy/cloudformation/trailweave.yaml").read_text() == text()
     done = CliRunner().invoke(app, ["setup", "--print"])
     assert done.stdout == text()
+    assert "aws cloudformation deploy" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -102,14 +103,19 @@ def test_what_a_user_launches_is_what_the_command_writes() -> None:
     ids=lambda it: "-".join(it.values()) or "defaults",
 )
 def test_the_main_job_runs_on_what_the_template_makes(
-    aws_with_stacks: Emulator, values: dict[str, str], tmp_path: Path
+    aws_with_stacks: Emulator, values: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with aws_with_stacks.applied():
         access = Access(endpoint_url=aws_with_stacks.endpoint_url)
         stack = deploy(access, f"tw{abs(hash(tuple(values.items())))}", values)
         client("s3", access).put_object(Bucket=stack.bucket, Key=KEY, Body=envelope([record("a")]))
-        source = Source("trail", queue_url=stack.outputs["QueueUrl"], access=access)
-        plan = begin(load(output=str(tmp_path / "out")), {"trail": source})
+        monkeypatch.chdir(tmp_path)
+        Path("trailweave.toml").write_text(stack.outputs["Source"])
+        (source,) = load(output=str(tmp_path / "out")).sources().values()
+        assert source.buckets == (stack.bucket,)
+        assert (source.location, source.access.role_arn) == (stack.outputs["Location"], stack.outputs.get("RoleArn"))
+        access = replace(access, role_arn=source.access.role_arn, external_id=values.get("ExternalId"))
+        plan = begin(load(output=str(tmp_path / "out")), {"trail": replace(source, access=access)})
         limits = Limits(messages=10, wait_s=1.0, idle_s=2.0)
         summary = ingest_until_stopped(plan, limits, until_idle_s=2.0, quiet=True).as_json()
         assert (summary["written"], summary["dead_letters"], summary["deferred"]) == (1, 0, 0)
@@ -379,6 +385,11 @@ def test_the_module_has_the_parameters_of_the_template_with_their_defaults() -> 
     for name, asked in wanted.items():
         default = {"yes": True, "no": False}.get(asked.default, asked.default)
         assert str(found[name]["default"]).lower() == str(default).lower(), name
+
+
+def test_the_module_has_the_outputs_of_the_template() -> None:
+    found = {name for block in module()["output"] for name in block}
+    assert found == {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in loaded()["Outputs"]}
 
 
 def test_terraform_accepts_the_module(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from support.fault_proxy import (
     s3_error,
     sqs_denied,
     sqs_error,
+    sts_error,
     unreached,
 )
 from support.records import envelope, record
@@ -142,9 +144,57 @@ def test_what_cannot_be_reached_is_told_apart(faulty: World) -> None:
     assert exit_code(found) == 5
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        None,
+        sts_error(403, "InvalidClientTokenId", "The security token included in the request is invalid."),
+        sts_error(403, "SignatureDoesNotMatch", "The request signature we calculated does not match"),
+    ],
+)
+def test_without_credentials_there_is_one_complaint_and_no_talk_of_networks(
+    faulty: World, monkeypatch: pytest.MonkeyPatch, fault: Any
+) -> None:
+    assert faulty.proxy
+    if fault is None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+    else:
+        faulty.proxy.when("GetCallerIdentity").do(fault)
+    found = steps(faulty)
+    assert [(step.name, step.verdict) for step in found] == [("identity", "misconfigured"), ("message", "skipped")]
+    assert "AWS_ACCESS_KEY_ID" in str(found[0].remedy)
+    assert exit_code(found) == 1
+
+
+def test_a_role_that_may_not_be_assumed_is_told_with_its_trust_policy(faulty: World) -> None:
+    assert faulty.proxy
+    role = "arn:aws:iam::999988887777:role/collector"
+    text = f"User: arn:aws:iam::111122223333:user/t is not authorized to perform: sts:AssumeRole on resource: {role}"
+    faulty.proxy.when("AssumeRole").do(sts_error(403, "AccessDenied", text))
+    found = steps(faulty, access=replace(faulty.access, role_arn=role, external_id="wrong"))
+    assert [(step.name, step.verdict) for step in found] == [("identity", "denied"), ("message", "skipped")]
+    assert "trust policy" in str(found[0].remedy)
+    assert found[0].statement == {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role}
+    assert "wrong" not in found[0].got
+    assert exit_code(found) == 3
+
+
+def test_a_queue_that_cannot_be_reached_is_told_once(faulty: World) -> None:
+    assert faulty.proxy
+    faulty.proxy.when("GetQueueAttributes").do(unreached())
+    found = steps(faulty)
+    assert [step.name for step in found if step.verdict == "unreachable"] == ["queue"]
+    assert exit_code(found) == 5
+
+
 def test_a_queue_that_is_not_there_is_a_misconfiguration(faulty: World) -> None:
     found = steps(faulty, queue_url=faulty.queue_url + "-other")
-    assert one(found, "receive").verdict == "misconfigured"
+    assert [(step.name, step.verdict) for step in found] == [
+        ("identity", "ok"),
+        ("queue", "misconfigured"),
+        ("message", "skipped"),
+    ]
     assert exit_code(found) == 1
 
 

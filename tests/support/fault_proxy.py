@@ -37,6 +37,15 @@ def sqs_error(status: int, code: str, message: str) -> Action:
     return answering(status, body, "application/x-amz-json-1.0")
 
 
+def sts_error(status: int, code: str, message: str) -> Action:
+    """An error of the query protocol (AWS STS API reference, "Common errors")."""
+    body = (
+        '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>'
+        f"<Code>{code}</Code><Message>{message}</Message></Error><RequestId>x</RequestId></ErrorResponse>"
+    )
+    return answering(status, body.encode(), "text/xml")
+
+
 def kms_error(status: int, code: str, message: str) -> Action:
     """An error of KMS itself, in the JSON protocol (AWS KMS API reference, "Decrypt")."""
     return answering(status, json.dumps({"__type": code, "message": message}).encode(), "application/x-amz-json-1.1")

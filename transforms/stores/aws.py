@@ -285,6 +285,15 @@ def _fault(error: ClientError, action: str, resource: str, access: Access) -> Aw
         return AwsFault("missing", code, f"{resource} does not exist ({code})")
     if _TRANSIENT.search(code) or status >= 500 or status == 429:
         return AwsFault("transient", code, f"{action} on {resource} failed for now: {code}")
+    if error.operation_name.startswith("AssumeRole"):
+        role = next((arn for arn in _ARN_IN_TEXT.findall(message)[::-1] if ":role/" in arn), access.role_arn)
+        return AwsFault(
+            "denied",
+            code,
+            f"sts:AssumeRole on {role} was refused ({code}); its trust policy must name the caller and the external"
+            " id of the source, and the caller's identity policy must allow it: without the role"
+            f" {action} on {resource} cannot be called",
+        )
     if action == "kms:Decrypt" or code.startswith("KMS") or "kms:" in message or ".kms." in message.lower():
         own = f"kms:Decrypt on {resource}"
         key = next((arn for arn in _ARN_IN_TEXT.findall(message) if ":kms:" in arn), "the key of the object")

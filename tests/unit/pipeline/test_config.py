@@ -121,7 +121,7 @@ BAD = {
         "'source.0.role_arn' has the value 'reader'",
         "arn:aws",
     ),
-    "a name": ('[[source]]\nname = "a b"', "'source.0.name' has the value 'a b'", "pattern"),
+    "a name": ('[[source]]\nname = "a b"', "'source.0.name' has the value 'a b'", "letters, digits"),
     "a time": ('[[source]]\nname = "a"\nvisibility_s = 1', "'source.0.visibility_s' has the value 1", "10"),
     "no name": (f'[[source]]\nqueue_url = "{QUEUE}"', "source.0.name", "required"),
 }
