@@ -8,6 +8,7 @@ import io
 import json
 import re
 import subprocess
+import sys
 import tarfile
 import threading
 import zlib
@@ -167,6 +168,19 @@ def test_nothing_after_the_source_breaks_the_chain_and_slices_have_the_coder_tha
     assert len(chain) > 8
     assert {name for name in chain if coders[name] != "SliceCoder"} == set()
     assert coders["BatchMessages"] != "SliceCoder"
+
+
+def test_the_source_is_one_splittable_function_and_nothing_waits_for_a_finalizer(submitted: Google) -> None:
+    graph = submitted.graph
+    payloads = {
+        it.unique_name: protos.ParDoPayload.FromString(it.spec.payload)
+        for it in graph.components.transforms.values()
+        if it.spec.urn == PAR_DO
+    }
+
+    assert [*graph.requirements] == ["beam:requirement:pardo:splittable_dofn:v1"]
+    assert [name for name, it in payloads.items() if it.restriction_coder_id] == ["ReceiveMessages/Poll"]
+    assert not [name for name, it in payloads.items() if it.requests_finalization]
 
 
 def coder_of(components: Any, collection: str) -> str:
@@ -333,6 +347,14 @@ def test_what_dataflow_could_not_run_is_refused_before_anything_is_written(
         ingest(google.flags(*flags), **loaded)
     assert google.buckets.calls == []
     assert google.service.jobs == {}
+
+
+def test_without_googles_client_the_extra_is_named(
+    google: Google, configured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "apache_beam.runners.dataflow.internal.apiclient", None)
+    with pytest.raises(ConfigError, match=re.escape("pip install 'trailweave[dataflow]'")):
+        ingest(google.flags(IMAGE))
 
 
 @pytest.mark.parametrize(

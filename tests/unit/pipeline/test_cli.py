@@ -215,6 +215,14 @@ def test_a_flag_that_nobody_knows_is_refused(flag: str) -> None:
         take_beam_flags([flag, "1"])
 
 
+@pytest.mark.parametrize("flag", ["--s3_secret_access_key", "--s3_session_token", "--azure_connection_string"])
+def test_a_flag_of_beam_that_would_show_a_secret_is_refused_without_its_value(flag: str) -> None:
+    for given in ([f"{flag}=do-not-tell"], [flag, "do-not-tell"]):
+        with pytest.raises(ConfigError, match=f"{flag} would show a secret") as refused:
+            take_beam_flags(given)
+        assert "do-not-tell" not in str(refused.value)
+
+
 def test_options_that_only_flinks_job_server_lists_pass_through() -> None:
     flags = ["--runner=FlinkRunner", "--checkpointing_interval", "10000", "--object_reuse"]
     assert take_beam_flags([*flags, "main"]) == (flags, ["main"])
