@@ -124,6 +124,10 @@ def _batches(
 
 
 def _only_query(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    if not sql.isprintable() and any("\ud800" <= it <= "\udfff" for it in sql):
+        raise ConfigError(
+            "the SQL is no text in this terminal's encoding; set a UTF-8 locale, such as LC_ALL=C.UTF-8"
+        )
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
         raise ConfigError(f"the SQL holds {len(statements)} statements; give exactly one")

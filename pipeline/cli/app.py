@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
-from schemas.errors import TrailweaveError
+from schemas.errors import OutputError, TrailweaveError
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 
 app = typer.Typer(
     name="trailweave",
@@ -22,10 +25,38 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; every foreseen error is one line with its code, and its exit code."""
+    _ready_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except TrailweaveError as error:
         _fail(error)
+    except BrokenPipeError:
+        # The reader has what it wanted, as with `| head`.
+        sys.stdout = _nowhere()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        _fail(OutputError(f"standard output cannot be written: {error.strerror}; free or mend where it goes"))
+
+
+def _nowhere() -> TextIO:
+    return os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
+def _ready_streams() -> None:
+    """A stream that is closed takes everything; one that is no terminal is UTF-8; a terminal shows what it can."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, _nowhere())
+        elif stream.isatty():
+            stream.reconfigure(errors="backslashreplace")
+        else:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _fail(error: TrailweaveError) -> NoReturn:
