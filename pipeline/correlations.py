@@ -79,7 +79,7 @@ def evaluate(rule: Correlation, hits: pa.Table, now: datetime, lateness: timedel
     condition, `evidence` has the first 50 of their ids by time. A hit without a value for each field of its group is
     in no group. `now` (aware) and `lateness` settle whole buckets; a rising condition does not look at them.
     """
-    return _decided(rule, hits.select(HITS.names), now, lateness).matches
+    return _decided(rule, hits.select(HITS.names).cast(HITS), now, lateness).matches
 
 
 @dataclass(frozen=True)

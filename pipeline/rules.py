@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipeline.correlations import evaluate
 from transforms.rules.book import RuleBook
 from transforms.rules.samples import Outcome, Samples, beside, detect, outcomes, read_samples, records_of
-from transforms.rules.sigma import RuleSet, compile_rules
+from transforms.rules.sigma import RuleSet
 
 # Samples are of the past: every window of theirs has ended.
 _LATER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -50,7 +50,7 @@ def listed(found: RuleSet) -> pa.Table:
             "level": it.level,
             "tags": ", ".join(it.tags),
             "id": it.rule_id,
-            "file": "",
+            "file": it.path,
         }
         for it in found.correlations
     ]
@@ -60,17 +60,19 @@ def listed(found: RuleSet) -> pa.Table:
 
 def tested(book: RuleBook) -> Iterator[Tested]:
     """Each file of rules with what its samples say. Raises ConfigError for rules or samples that cannot be used."""
-    book.rule_set().checked()
+    found = book.rule_set().checked()
     for text in book.texts:
         samples = read_samples(beside(text.path))
-        own = compile_rules([text])
-        yield Tested(text.path, tuple(_outcomes(own, samples)) if samples and own.rules else ())
+        yield Tested(text.path, tuple(_outcomes(found, text.path, samples)) if samples else ())
 
 
-def _outcomes(found: RuleSet, samples: Samples) -> Iterator[Outcome]:
-    yield from outcomes(found.rules, samples)
+def _outcomes(found: RuleSet, path: str, samples: Samples) -> Iterator[Outcome]:
+    yield from outcomes(tuple(it for it in found.rules if it.path == path), samples)
+    # What only feeds another correlation raises nothing; rules that a correlation stands on may lie in other files.
+    own = [it for it in found.correlations if it.path == path and it.alerts]
+    bases = {rule for it in own for rule in it.rules()}
+    rules = tuple(it for it in found.rules if it.id in bases)
     for kind in ("raises", "quiet"):
         for number, series in enumerate(getattr(samples, kind), 1):
-            hits = detect(found.rules, list(records_of(series)))
-            raised = any(len(evaluate(it, hits, _LATER)) for it in found.correlations)
-            yield Outcome(kind, number, raised)
+            hits = detect(rules, list(records_of(series)))
+            yield Outcome(kind, number, any(len(evaluate(it, hits, _LATER)) for it in own))

@@ -65,6 +65,10 @@ def hunt(
     )
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 rule = typer.Typer(help="Detection rules: those that come with trailweave, or your own.", no_args_is_help=True)
 
 
@@ -87,12 +91,16 @@ def rule_check(places: PlacesArgument = None, as_json: JsonOption = False) -> No
         "correlations": len(found.correlations),
         "elsewhere": len(found.elsewhere),
         "problems": [str(problem) for problem in found.problems],
+        "notes": [str(note) for note in found.notes],
     }
-    text = (
-        f"{len(found.rules):,} rules and {len(found.correlations):,} correlations can be used;"
-        f" {len(found.elsewhere):,} are for logs that are not read here; {len(found.problems):,} problems"
-    )
-    print_result(told, "\n".join([*map(str, found.problems), text]), as_json=as_json)
+    parts = [
+        f"{_counted(len(found.rules), 'rule')} and {_counted(len(found.correlations), 'correlation')} can be used",
+        f"{len(found.elsewhere):,} for logs that are not read here",
+        _counted(len(found.problems), "problem"),
+        *([_counted(len(found.notes), "note")] if found.notes else []),
+    ]
+    lines = [*map(str, found.problems), *(f"note: {note}" for note in found.notes), "; ".join(parts)]
+    print_result(told, "\n".join(lines), as_json=as_json)
     if found.problems:
         raise typer.Exit(1)
 
@@ -116,13 +124,12 @@ def rule_test(places: PlacesArgument = None, as_json: JsonOption = False) -> Non
 
     results = commands.test_rules(places or [])
     samples = sum(len(it.outcomes) for it in results)
-    wrong = [f"{it.path}: {outcome.kind} {outcome.number}" for it in results for outcome in it.wrong]
+    wrong = [f"{it.path}: {outcome.wrong}" for it in results for outcome in it.wrong]
     bare = [it.path for it in results if not it.outcomes]
     told = {"files": len(results), "samples": samples, "wrong": wrong, "without_samples": bare}
-    lines = [f"wrong: {it} {'is no hit' if ' hits ' in it or ' raises ' in it else 'is a hit'}" for it in wrong]
-    lines.append(
-        f"{samples:,} samples of {len(results):,} files, {len(wrong):,} wrong; {len(bare):,} files have no samples"
-    )
+    lines = [f"wrong: {it}" for it in wrong]
+    without = f"; {_counted(len(bare), 'file')} without samples" if bare else ""
+    lines.append(f"{_counted(samples, 'sample')} of {_counted(len(results), 'file')}, {len(wrong):,} wrong{without}")
     print_result(told, "\n".join(lines), as_json=as_json)
     if wrong:
         raise typer.Exit(1)

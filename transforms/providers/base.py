@@ -38,13 +38,14 @@ class Fields:
 
     `key` is a dictionary encoded column: a JSON array of the record's members `key_members`. `texts` are columns that
     hold a member's text, `parts` those that hold a member's JSON; each by the member's name. None of them tells null
-    from absent, but the parts.
+    from absent, but the parts. `members` are the names that the provider's documentation knows; none: unknown.
     """
 
     key: str
     key_members: tuple[str, ...]
     texts: Mapping[str, str]
     parts: Mapping[str, str]
+    members: frozenset[str] = frozenset()
 
 
 class Provider(Protocol):

@@ -65,6 +65,7 @@ class Correlation:
     level: str = "medium"
     tags: tuple[str, ...] = ()
     description: str | None = None
+    path: str = ""
 
     @property
     def rising(self) -> bool:

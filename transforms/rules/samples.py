@@ -70,6 +70,17 @@ class Outcome:
         """Whether it came as it should."""
         return self.is_hit == (self.kind in ("hits", "raises"))
 
+    @property
+    def wrong(self) -> str:
+        """What is wrong with it, in words, if anything is."""
+        became = {
+            "hits": "is no hit",
+            "near_misses": "is a hit",
+            "raises": "raises nothing",
+            "quiet": "raises something",
+        }
+        return f"{self.kind} {self.number} {became[self.kind]}"
+
 
 def beside(rule_file: str | Path) -> Path:
     """Where the samples of a rule file lie."""
@@ -83,7 +94,8 @@ def read_samples(path: Path) -> Samples | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Samples)
     except msgspec.MsgspecError as error:
-        raise ConfigError(f"samples in {path} cannot be read: {error}") from error
+        kinds = ", ".join(Samples.__struct_fields__)
+        raise ConfigError(f"samples in {path} cannot be read: {error}; an object of {kinds} is expected") from error
 
 
 def records_of(series: Series | list[Series]) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sigma.rule import SigmaRule, SigmaRuleBase
 from sigma.rule.base import SigmaYAMLLoader
 
 from schemas.errors import ConfigError
-from transforms.providers import PROVIDERS
+from transforms.providers import PROVIDERS, PROVIDERS_BY_NAME
 from transforms.rules.conditions import Node, UnsupportedError, any_of, condition_of, fields_of
 from transforms.rules.correlations import Correlation, by_reference, correlation_of, rule_id, without_range
 from transforms.rules.fields import COLUMNS
@@ -75,12 +76,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """What some rule files hold. `elsewhere` are titles of rules for log sources that are not read here."""
+    """What some rule files hold. `elsewhere` are titles of rules for log sources that are not read here.
+
+    `notes` are no problems, but likely slips: fields that no record has.
+    """
 
     rules: tuple[Rule, ...]
     correlations: tuple[Correlation, ...]
     elsewhere: tuple[str, ...]
     problems: tuple[Problem, ...]
+    notes: tuple[Problem, ...] = ()
 
     def checked(self) -> RuleSet:
         """The same; raises ConfigError that names file, line and reason if anything is wrong."""
@@ -133,6 +138,7 @@ def compile_rules(texts: Sequence[RuleText]) -> RuleSet:
     related = _related(bases, places, problems)
     elsewhere: list[str] = []
     rules: dict[str, Rule] = {}
+    notes: list[Problem] = []
     for base in bases:
         if isinstance(base, SigmaRule):
             compiled = _compiled(base, places[id(base)], related, problems)
@@ -140,10 +146,23 @@ def compile_rules(texts: Sequence[RuleText]) -> RuleSet:
                 continue
             if isinstance(compiled, str):
                 elsewhere.append(compiled)
-            elif (twin := rules.setdefault(compiled.id, compiled)).version != compiled.version:
+                continue
+            notes += _unknown_fields(compiled, places[id(base)])
+            if (twin := rules.setdefault(compiled.id, compiled)).version != compiled.version:
                 document = places[id(base)]
                 problems.append(document.problem(f"rule {compiled.id!r} is another one in {twin.path}", compiled.id))
-    return RuleSet(tuple(rules.values()), tuple(related), tuple(elsewhere), tuple(problems))
+    return RuleSet(tuple(rules.values()), tuple(related), tuple(elsewhere), tuple(problems), tuple(notes))
+
+
+def _unknown_fields(rule: Rule, document: _Document) -> Iterator[Problem]:
+    provider = PROVIDERS_BY_NAME.get(rule.provider or "")
+    known = provider.fields.members if provider else frozenset()
+    for field in rule.fields if known else ():
+        head = field.partition(".")[0]
+        if head not in known and field not in COLUMNS:
+            near = get_close_matches(head, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            yield document.problem(f"rule {rule.title!r}: no record is known to have {head!r}{hint}", f" {field}")
 
 
 @dataclass(frozen=True)
@@ -227,7 +246,7 @@ def _related(
     for rule in bases:
         if isinstance(rule, SigmaCorrelationRule):
             try:
-                found.append(correlation_of(rule, named))
+                found.append(replace(correlation_of(rule, named), path=places[id(rule)].source.path))
             except ConfigError as error:
                 problems.append(places[id(rule)].problem(str(error), *_named(error), "correlation:"))
     return [replace(it, alerts=_alerts(it.rule_id, found)) for it in found]

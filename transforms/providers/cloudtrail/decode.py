@@ -33,6 +33,7 @@ from transforms.providers.cloudtrail.columns import Array, Encoded
 from transforms.providers.cloudtrail.event_facts import KEY
 from transforms.providers.cloudtrail.lenient import REFUSED, UnreadableError
 from transforms.providers.cloudtrail.record import (
+    MEMBERS,
     Record,
     decode_record,
     instead,
@@ -55,6 +56,7 @@ FIELDS = Fields(
     key_members=tuple(map(json_name, KEY)),
     texts={json_name(name): name for name in (*_REPEATING, "shared_event_id")},
     parts={json_name(name): name for name in _PARTS},
+    members=MEMBERS,
 )
 """The members of a record that have a column here."""
 

@@ -81,6 +81,12 @@ class Record(Part):
     session_credential_from_console: bool | str | None = None
 
 
+MEMBERS = frozenset(it.encode_name for it in msgspec.structs.fields(Record)) | {
+    *("apiVersion", "requestParameters", "responseElements", "additionalEventData", "serviceEventDetails"),
+    *("edgeDeviceDetails", "insightDetails", "eventContext"),
+}
+"""The names of the members that CloudTrail's documentation knows of a record."""
+
 decode_record = msgspec.json.Decoder(Record).decode
 """The record of text whose members are all of the declared kinds; raises one of `REFUSED` for other text."""
 

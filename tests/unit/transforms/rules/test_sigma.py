@@ -39,6 +39,16 @@ def test_a_rule_that_cannot_be_used_is_told_with_file_line_and_reason(detection:
     assert why.lower() in told.lower()
 
 
+def test_a_field_that_no_record_has_is_noted_with_the_one_that_may_be_meant() -> None:
+    detection = "detection:\n  one:\n    eventNam: x\n    requestParameters.any.thing: y\n    errorCode: z\n"
+    found = compile_rules(
+        [RuleText("a.yml", HEAD + detection + "    identity_name: a\n  condition: one\n")]
+    ).checked()
+    assert [str(it) for it in found.notes] == [
+        "a.yml:6: rule 'One': no record is known to have 'eventNam'; did you mean 'eventName'?"
+    ]
+
+
 def test_yaml_that_cannot_be_read_is_told_with_its_line() -> None:
     (problem,) = problems("title: One\nlogsource: [\n")
     assert problem.startswith("a.yml:3: no valid YAML")
