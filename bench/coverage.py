@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from bench.history import DAYS, unusual
 from pipeline.correlations import evaluate
 from transforms.rules.book import RuleBook
 from transforms.rules.correlations import Correlation
@@ -70,12 +71,14 @@ class Attack:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What some rules find: attacks by name, and what benign events raise."""
+    """What some rules find: attacks by name, what benign events raise, and what analytics on a month of those."""
 
     rules: RuleSet
     attacks: tuple[Attack, ...]
     benign_events: int
     benign: tuple[Raised, ...]
+    history_events: int
+    history: Mapping[str, int]
 
     @property
     def found(self) -> int:
@@ -95,7 +98,7 @@ def measured(rules: RuleSet, attacks: Path, benign: Path) -> Coverage:
         tactic = path.name.split(".")[1]
         found.append(Attack(path.stem, tactic, len(records), raised(rules, records)))
     quiet = [msgspec.json.decode(line, type=dict[str, Any]) for line in benign.read_bytes().splitlines() if line]
-    return Coverage(rules, tuple(found), len(quiet), raised(rules, quiet))
+    return Coverage(rules, tuple(found), len(quiet), raised(rules, quiet), *unusual(quiet))
 
 
 def page(coverage: Coverage) -> str:
@@ -130,6 +133,14 @@ def page(coverage: Coverage) -> str:
             f"| {it.rule.title} | {it.rule.level} | {it.times} | {coverage.per_thousand(it.times):.1f} |"
             for it in coverage.benign
         ),
+        "",
+        "## Analytics on benign events",
+        "",
+        "Analytics compare with a history, so the benign events are told again on",
+        f"{DAYS} days, on each a third of them: {sum(coverage.history.values())} alerts on "
+        f"{coverage.history_events:,} events.",
+        *(["", "| alert | times |", "|---|--:|"] if coverage.history else []),
+        *(f"| {title} | {times} |" for title, times in sorted(coverage.history.items())),
     ]
     return "\n".join(lines) + "\n"
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench.coverage import ATTACKS, BENIGN, PAGE, main, measured, page
+from bench.history import DAYS, repeated, unusual
 from transforms.rules.book import RuleBook
 from transforms.rules.samples import whole
 
@@ -49,6 +50,37 @@ def test_alerts_on_benign_events_are_counted_per_thousand_events(labelled: tuple
     assert "1 alerts on 4 events, **250.0 per 1,000**" in page(coverage)
 
 
+def test_a_history_tells_the_events_on_many_days_as_events_of_their_own() -> None:
+    context = {"attributes": {"creationDate": "2024-03-05T09:00:00Z"}}
+    identity = {"type": "AssumedRole", "sessionContext": context}
+    records = [
+        event("ListTrails", eventID=str(n), eventTime="2024-03-05T10:00:00Z", userIdentity=identity)
+        for n in range(30)
+    ]
+    days = list(repeated(records))
+    assert len(days) == DAYS
+    assert 5 * DAYS < sum(map(len, days)) < 15 * DAYS
+    assert len({it["eventID"] for day in days for it in day}) == sum(map(len, days))
+    assert {it["eventTime"] for it in days[2]} == {"2024-03-07T10:00:00Z"}
+    created = {it["userIdentity"]["sessionContext"]["attributes"]["creationDate"] for it in days[2]}
+    assert created == {"2024-03-07T09:00:00Z"}
+    assert days == list(repeated(records))
+
+
+def test_an_operation_that_comes_up_late_in_a_history_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    person = {"type": "IAMUser", "userName": "ana", "principalId": "AIDAANA", "accountId": "111122223333"}
+    records = [
+        event("ListTrails", eventID=str(n), userIdentity={**person, "accessKeyId": "AKIAANA"}) for n in range(3)
+    ]
+    once = event("CreateTrail", eventID="new", userIdentity={**person, "accessKeyId": "AKIAANA"})
+    told = [[*day, once] if number == 20 else day for number, day in enumerate(repeated(records))]
+    told[20][-1] = {**once, "eventTime": told[20][0]["eventTime"]}
+    monkeypatch.setattr("bench.history.repeated", lambda _: iter(told))
+    events, found = unusual(records)
+    assert events == sum(map(len, told))
+    assert found == {"First time that an operation is called": 1}
+
+
 def test_without_data_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "page.md"
     assert main(["--samples", str(tmp_path / "none"), "--page", str(target)]) == 2
@@ -63,6 +95,7 @@ def test_the_page_says_what_is_measured_and_at_least_33_techniques_are_found() -
     assert len(coverage.attacks) == 35
     assert coverage.found >= 33
     assert coverage.per_thousand(sum(it.times for it in coverage.benign)) < 10
+    assert sum(coverage.history.values()) < coverage.history_events / 1000
 
 
 @pytest.mark.skipif(not (ATTACKS.is_dir() and BENIGN.exists()), reason=f"no labelled attacks at {ATTACKS}")
