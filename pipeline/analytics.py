@@ -152,12 +152,12 @@ ANALYTICS = (
     Analytic(
         id="impossible-travel",
         title="Impossible travel",
-        description="One story goes on from another country in less time than anybody travels: a session or a key is"
+        description="One story goes on from another place in less time than anybody travels: a session or a key is"
         " in two hands.",
         level="high",
         tags=("attack.initial-access", "attack.credential-access", "attack.t1078.004", "attack.t1550"),
         file="travel",
-        values={"warm_up": str(WARM_UP_DAYS), "hours": "1", "clouds": ", ".join(_CLOUDS)},
+        values={"warm_up": str(WARM_UP_DAYS), "hours": "1", "speed": "1000", "clouds": ", ".join(_CLOUDS)},
     ),
     Analytic(
         id="instance-outside",

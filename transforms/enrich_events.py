@@ -17,7 +17,7 @@ from transforms.enrichment.accounts import Account, Caller, caller
 from transforms.enrichment.addresses import AWS_SERVICE, Address, address
 from transforms.enrichment.agents import Agent, agent
 from transforms.enrichment.book import Data, EnrichmentBook
-from transforms.enrichment.geography import Asn
+from transforms.enrichment.geography import Asn, Place
 from transforms.enrichment.techniques import techniques
 from transforms.providers.cloudtrail.columns import Distinct, constant, encoded, first_known, mapped, spread
 from transforms.stores.parquet import conform
@@ -48,8 +48,7 @@ def _address(events: pa.Table, data: Data) -> dict[str, Any]:
     by_service = mapped(encoded(events["caller_service"]), lambda _: AWS_SERVICE, pa.string())
     columns["caller_ip_class"] = first_known(columns["caller_ip_class"], by_service)
     if data.country is not None:
-        countries = [data.country.country(it) for it in addresses.values]
-        columns["caller_ip_geolocation"] = spread(countries, pa.string(), addresses.indices)
+        columns.update(_spread(Place, addresses.map(data.country.place)))
     if data.asn is not None:
         columns.update(_spread(Asn, addresses.map(data.asn.asn)))
     return columns

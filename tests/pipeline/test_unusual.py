@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -248,6 +249,48 @@ def test_answers_do_not_depend_on_how_events_came(
     records = organisation()
     cut = keep(tmp_path / "out", enrichment, records[700:], records[::-3], records[:900], records[1::2])
     assert evaluated(cut) == rows
+
+
+LOCATED = {HOME: (52.5, 13.4), NEIGHBOUR: (48.2, 16.4), FAR: (48.9, 2.4), TUNNEL: (39.0, 125.8)}
+
+
+@pytest.fixture(scope="module")
+def located(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("located")
+    writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="Test-City", float_type="f64")
+    for address, (latitude, longitude) in LOCATED.items():
+        place = {"latitude": latitude, "longitude": longitude}
+        writer.insert_network(IPSet([f"{address}/32"]), {"country": {"iso_code": "XX"}, "location": place})
+    writer.to_db_file(str(folder / "city.mmdb"))
+    return {"country": str(folder / "city.mmdb")}
+
+
+@pytest.mark.parametrize(
+    ("address", "time", "minutes", "told"),
+    [
+        # Berlin to Paris, Vienna and Pyongyang.
+        *((FAR, "01:50", 50, True), (FAR, "01:55", 55, False)),
+        *((NEIGHBOUR, "01:20", 20, True), (NEIGHBOUR, "01:40", 40, False)),
+        *((TUNNEL, "08:00", 420, True), (TUNNEL, "10:00", 540, False)),
+    ],
+)
+def test_where_locations_are_known_travel_is_judged_by_its_speed(
+    tmp_path: Path, located: dict[str, Any], address: str, time: str, minutes: int, told: bool
+) -> None:
+    vera = person("vera")
+    records = [*usual(vera), call(vera, ODD), call(vera, ODD, time, sourceIPAddress=address)]
+    found = evaluated(keep(tmp_path / "out", located, records))
+    rows = [row for row in found if row["rule_id"] == "impossible-travel"]
+    assert len(rows) == told
+    for row in rows:
+        way, kilometres = row["seen"][0].removesuffix(" km").rsplit(", ", 1)
+        assert way == f"from=XX ({HOME}) to=XX ({address}) in {minutes} minutes"
+        assert int(kilometres) == pytest.approx(great_circle(LOCATED[HOME], LOCATED[address]), abs=5)
+
+
+def great_circle(one: tuple[float, float], other: tuple[float, float]) -> float:
+    (a, b), (c, d) = [[math.radians(it) for it in place] for place in (one, other)]
+    return 6371 * math.acos(math.sin(a) * math.sin(c) + math.cos(a) * math.cos(c) * math.cos(b - d))
 
 
 def test_a_late_event_moves_a_first_time_and_supersedes_its_alert(tmp_path: Path, enrichment: dict[str, Any]) -> None:

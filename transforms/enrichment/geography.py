@@ -1,4 +1,4 @@
-"""Country and autonomous system of an address, from databases in MaxMind's format that a user supplies.
+"""Country, location and autonomous system of an address, from databases in MaxMind's format that a user supplies.
 
 Read are the names that MaxMind's GeoIP and GeoLite databases use, and those of IPinfo.
 """
@@ -22,6 +22,14 @@ class Asn(NamedTuple):
     caller_ip_asn_org: str | None = None
 
 
+class Place(NamedTuple):
+    """Columns of `cloud_audit_logs`: country as ISO 3166-1 alpha-2, degrees north and east."""
+
+    caller_ip_geolocation: str | None = None
+    caller_ip_latitude: float | None = None
+    caller_ip_longitude: float | None = None
+
+
 class Database:
     """One database, mapped into memory: the pages that are asked for are read, not the file."""
 
@@ -43,14 +51,15 @@ class Database:
         """When the database was built, UTC."""
         return datetime.fromtimestamp(self._reader.metadata().build_epoch, UTC)
 
-    def country(self, address: str) -> str | None:
-        """The country as ISO 3166-1 alpha-2: where the address is, else where it is registered."""
+    def place(self, address: str) -> Place:
+        """Where the address is; a country also where it is registered only. Databases of cities have locations."""
         found = self._get(address)
-        for name in ("country", "registered_country"):
-            place = found.get(name)
-            if isinstance(place, dict) and isinstance(place.get("iso_code"), str):
-                return str(place["iso_code"])
-        return _text(found.get("country_code"))
+        location = found.get("location")
+        inner = location if isinstance(location, dict) else {}
+        latitude, longitude = (_degrees(inner.get(name)) for name in ("latitude", "longitude"))
+        if latitude is None or longitude is None:
+            latitude = longitude = None
+        return Place(_country(found), latitude, longitude)
 
     def asn(self, address: str) -> Asn:
         """Number and organization."""
@@ -68,6 +77,18 @@ class Database:
         except ValueError:  # an address of version 6 in a database of version 4
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def _country(found: dict[str, Any]) -> str | None:
+    for name in ("country", "registered_country"):
+        place = found.get(name)
+        if isinstance(place, dict) and isinstance(place.get("iso_code"), str):
+            return str(place["iso_code"])
+    return _text(found.get("country_code"))
+
+
+def _degrees(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _text(value: Any) -> str | None:

@@ -3,7 +3,7 @@
 CREATE OR REPLACE VIEW profiles AS
 SELECT
     recipient_account_id, day, session_id, hour, resource_type_orig, operation_name_orig, access_level, region, caller_ip,
-    caller_ip_class, caller_ip_geolocation, caller_ip_asn, caller_ip_asn_org, caller_tool, caller_tool_kind,
+    caller_ip_class, caller_ip_geolocation, caller_ip_asn, caller_ip_asn_org, caller_ip_latitude, caller_ip_longitude, caller_tool, caller_tool_kind,
     min(first_seen) AS first_seen,
     max(last_seen) AS last_seen,
     arg_min(first_event_id, (first_seen, first_event_id)) AS first_event_id,

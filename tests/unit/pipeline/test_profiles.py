@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 from support.credentials import use, user
 from support.records import envelope, event_id
 
 from pipeline import profiles, query
 from pipeline.commands import load, replay
+from pipeline.compaction import compact
 from schemas.datasets import EVENTS, PROFILES, RAW
 from transforms.list_objects import Selection
 from transforms.stores.files import Output, open_store
+from transforms.stores.settings import Settings
 from transforms.stores.tree import Numbered, folder_of, list_partitions
 
 RECORDS = [use(f"e-{n:02}", 600 * n, user(), eventName="ListRoles" if n % 3 else "GetRole") for n in range(12)]
@@ -94,6 +97,26 @@ def test_a_file_that_compaction_made_is_profiled_anew_and_no_row_counts_twice(tm
     pq.write_table(whole, folder / Numbered(1, 2).name)
     assert told(output) == before
     assert complete(output) == 1
+    assert told(output) == before
+
+
+def test_compaction_removes_profiles_of_parts_once_the_range_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compact, "GRACE_S", 0)
+    output = keep(tmp_path / "out", RECORDS[:5], RECORDS)
+    store = open_store(output)
+    (partition,) = list_partitions(store, RAW)
+    complete(output)
+    before = told(output)
+    compact.compact_partition(store, Settings(), partition, quiet_s=0)
+    assert [Path(it).name for it in files(output, EVENTS.name)] == [Numbered(1, 2).name]
+    assert len(files(output, PROFILES.name)) == 2
+    assert told(output) == before
+    assert complete(output) == 1
+    assert told(output) == before
+    compact.compact_partition(store, Settings(), partition, quiet_s=0)
+    assert [Path(it).name for it in files(output, PROFILES.name)] == [Numbered(1, 2).name]
     assert told(output) == before
 
 

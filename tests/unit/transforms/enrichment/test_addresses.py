@@ -15,7 +15,7 @@ from netaddr import IPSet
 
 from schemas.errors import ConfigError
 from transforms.enrichment.addresses import Address, address
-from transforms.enrichment.geography import Asn, Database
+from transforms.enrichment.geography import Asn, Database, Place
 from transforms.enrichment.networks import Network, Networks, entry, read_networks
 
 AWS = {
@@ -155,7 +155,8 @@ def test_a_database_tells_country_and_network(tmp_path: Path) -> None:
             },
         )
     )
-    assert [told.country(it) for it in ("8.8.8.8", "9.9.9.9", "2620:fe::1", "7.7.7.7")] == ["US", "CH", "FR", None]
+    asked = ("8.8.8.8", "9.9.9.9", "2620:fe::1", "7.7.7.7")
+    assert [told.place(it) for it in asked] == [Place("US"), Place("CH"), Place("FR"), Place()]
     assert told.asn("1.1.1.1") == Asn(13335, "Cloudflare")
     assert told.asn("2620:fe::1") == Asn(19281, "Quad9")
     assert told.asn("7.7.7.7") == Asn()
@@ -164,8 +165,20 @@ def test_a_database_tells_country_and_network(tmp_path: Path) -> None:
 
 def test_a_database_of_version_4_knows_no_address_of_version_6(tmp_path: Path) -> None:
     told = Database(database(tmp_path / "four.mmdb", {"8.8.8.0/24": {"country_code": "US"}}, version=4))
-    assert told.country("8.8.8.8") == "US"
-    assert told.country("2620:fe::1") is None
+    assert told.place("8.8.8.8") == Place("US")
+    assert told.place("2620:fe::1") == Place()
+
+
+def test_a_database_of_cities_tells_where_an_address_is_if_it_has_both_degrees(tmp_path: Path) -> None:
+    entries = {
+        "8.8.8.0/24": {"country": {"iso_code": "US"}, "location": {"latitude": 37.75, "longitude": -97.5}},
+        "9.9.9.0/24": {"country": {"iso_code": "CH"}, "location": {"latitude": 47.0}},
+        "7.7.7.0/24": {"country_code": "FR", "location": "Paris"},
+    }
+    told = Database(database(tmp_path / "city.mmdb", entries, "Test-City"))
+    assert told.place("8.8.8.8") == Place("US", 37.75, -97.5)
+    assert told.place("9.9.9.9") == Place("CH")
+    assert told.place("7.7.7.7") == Place("FR")
 
 
 def test_another_file_is_no_database(tmp_path: Path) -> None:
