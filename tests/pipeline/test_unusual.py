@@ -126,6 +126,9 @@ def organisation() -> Records:
     records += many(person("dora"), [ODD], MANY, "s3:DeleteObject")
     records += many(person("dirk"), [*USUAL, ODD], MANY, "s3:DeleteObject")
     records += many(person("kurt"), [ODD], MANY, "s3:CopyObject")
+    key = [{"type": "AWS::KMS::Key", "ARN": f"arn:aws:kms:eu-west-1:{THIRD}:key/1"}]
+    records += usual(person("kim"))
+    records += [call(person("kim"), ODD, "02:00", n, what="kms:GenerateDataKey", resources=key) for n in range(MANY)]
     records += many(person("karl"), [*USUAL, ODD], MANY, "s3:CopyObject")
     records += many(person("dana"), [ODD], 210, "s3:GetObject")
     records += many(person("dave"), USUAL, 50, "s3:GetObject") + many(person("dave"), [ODD], 210, "s3:GetObject")
@@ -188,7 +191,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory, enrichment: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("rule", "who"),
     [
-        ("first-operation", {"olga", "dora", "kurt"}),
+        ("first-operation", {"olga", "dora", "kurt", "kim"}),
         ("first-country", {"carla", "vera", "vito", "walt", "i-00000001"}),
         ("first-network", {"carla", "vera", "i-00000001"}),
         ("first-tool", {"tom"}),
@@ -196,7 +199,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory, enrichment: dict[str, Any]) -
         ("instance-outside", {"i-00000001"}),
         ("enumeration", {"emil"}),
         ("mass-deletion", {"dora"}),
-        ("mass-encryption", {"kurt"}),
+        ("mass-encryption", {"kurt", "kim"}),
         ("data-reads", {"dana"}),
     ],
 )
@@ -213,7 +216,7 @@ def one(rows: list[dict[str, Any]], rule: str, who: str) -> dict[str, Any]:
 
 def test_a_first_time_is_told_with_the_value_and_how_new_it_is_to_others(rows: list[dict[str, Any]]) -> None:
     row = one(rows, "first-operation", "olga")
-    assert row["seen"] == ["operation=iam:CreateUser", "peers_before=1 of 18", "others_before=1", "score=0.66"]
+    assert row["seen"] == ["operation=iam:CreateUser", "peers_before=1 of 19", "others_before=1", "score=0.66"]
     assert row["evidence"] == [event_id(f"{person('olga')['arn']} 2024-01-21T01:00:00Z ")]
     assert row["explanation"].startswith("First time that an operation is called: olga, 1 event in account 1111")
 
@@ -241,6 +244,11 @@ def test_a_volume_is_told_with_what_is_usual_for_the_identity_and_its_peers(rows
         "score=0.96",
     ]
     assert row["events"] == len(row["evidence"]) == MANY
+
+
+def test_keys_of_another_account_are_told(rows: list[dict[str, Any]]) -> None:
+    assert f"of_other_accounts={THIRD}" in one(rows, "mass-encryption", "kim")["seen"]
+    assert not any("of_other_accounts" in it for it in one(rows, "mass-encryption", "kurt")["seen"])
 
 
 def test_answers_do_not_depend_on_how_events_came(

@@ -1,7 +1,7 @@
 -- A story that goes on from a place that nobody reaches in the time between.
 --
 -- Where the database of countries has locations: 500 km or more, faster than $speed km an hour. Else another country
--- within $hours hour. Places are public addresses: no networks of AWS, clouds, hosting, VPN or Tor, which stand anywhere.
+-- within $hours hour. Places are public addresses: no networks of AWS, clouds, hosting, VPN or Tor, which are anywhere.
 -- A pair of places that the identity had within a day on two earlier days is a way it goes to the internet.
 WITH visits AS (
     SELECT

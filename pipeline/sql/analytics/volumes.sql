@@ -44,6 +44,13 @@ proof AS (
         count(*) AS events,
         count(DISTINCT events.referenced_resource) AS resources,
         count(DISTINCT events.operation_name_orig) AS operations,
+        -- As the keys of another account with which one's own data are encrypted.
+        list_sort(list_distinct(flatten(list(list_filter(
+            list_transform(
+                events.referenced_resources, lambda arn: regexp_extract(arn, '^arn:[^:]*:[^:]*:[^:]*:(\d{12}):', 1)
+            ),
+            lambda account: account NOT IN ('', events.recipient_account_id)
+        )))))[:3] AS foreign_accounts,
         list(DISTINCT events.operation_name_orig ORDER BY events.operation_name_orig)[:3] AS named,
         list(events.event_id ORDER BY events.event_time, events.event_id)[:50] AS evidence
     FROM odd
@@ -54,13 +61,15 @@ proof AS (
 )
 SELECT
     odd.identity || ' ' || odd.day AS about,
-    [
+    list_concat([
         '$what=' || amount,
         'usual=' || round(usual, 1),
         'peers_usual=' || coalesce(round(peers_usual, 1)::VARCHAR, 'unknown'),
         'resources=' || resources,
         'operations=' || array_to_string(named, ', ') || CASE WHEN operations > 3 THEN ' and others' ELSE '' END
-    ] AS seen,
+    ], CASE WHEN len(foreign_accounts) > 0
+        THEN ['of_other_accounts=' || array_to_string(foreign_accounts, ', ')] END
+    ) AS seen,
     proof.first_seen,
     proof.last_seen,
     proof.events,

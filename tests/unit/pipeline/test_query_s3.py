@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from trees import ACCOUNT, DAY, OTHER, Tree
 
-from pipeline import query
+from pipeline import profiles, query
 from pipeline.demo.emulator import Emulator, upload
 from pipeline.status import status
 from schemas.datasets import EVENTS
 from schemas.errors import AccessError, ConfigError, StoreError
 from transforms.stores.aws import Access, client
-from transforms.stores.files import Output
+from transforms.stores.files import Output, open_store
 
 BUCKET = "tree-on-s3"
 
@@ -95,6 +95,17 @@ def test_the_status_is_the_same(both: tuple[Output, Output]) -> None:
     local, remote = map(status, both)
     for field in ("objects", "records", "files", "dead_letters", "incomplete", "partitions"):
         assert getattr(local, field) == getattr(remote, field), field
+
+
+def test_profiles_made_on_s3_are_those_of_a_local_folder(tmp_path: Path, access: Access) -> None:
+    tree = story(tmp_path)
+    tree.commit([{"event_id": "d", "session_id": "s"}, {"event_id": "e", "session_id": "s"}], 5)
+    answers = []
+    for output in (Output(str(tree.root)), stored(tree, access, "to profile")):
+        with query.connect(output) as connection:
+            assert profiles.complete(open_store(output), connection) == 5
+        answers.append(ask(output, "FROM profiles ORDER BY ALL"))
+    assert answers[0] == answers[1] != []
 
 
 def test_datasets_without_files_are_empty(tmp_path: Path, access: Access) -> None:
