@@ -44,6 +44,9 @@ bench: $(VENV)/.bench ## Measure speed and memory against the floor, DuckDB and 
 coverage: $(VENV)/.check ## Write docs/coverage.md: what the shipped rules find in labelled attacks and on benign events
 	$(BIN)/python -m bench.coverage
 
+datasets: $(VENV)/.check ## Write docs/datasets.md: what each column means, from the schemas and views
+	$(BIN)/python -m pipeline.datasets_page
+
 ##@ Tidy
 clean: ## Remove the environment, caches and the demo's output
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist \
@@ -67,5 +70,5 @@ $(VENV)/.%: pyproject.toml setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-.PHONY: demo test check lint format portable-test flink-test soak bench clean help
+.PHONY: demo test check lint format portable-test flink-test soak bench coverage datasets clean help
 .PRECIOUS: $(VENV)/.%
