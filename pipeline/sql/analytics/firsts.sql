@@ -33,17 +33,15 @@ compared AS (
     FROM firsts
     JOIN members USING (identity)
 ),
+groups AS (
+    SELECT peers, begun, count(*) OVER (PARTITION BY peers ORDER BY begun) AS known FROM members
+),
 sized AS (
-    SELECT
-        *,
-        (
-            SELECT count(*) FROM members
-            WHERE members.peers = compared.peers
-                AND members.identity <> compared.identity
-                AND members.begun < compared.begun_using
-        ) AS group_size
+    -- Those of the group that were known by then, but for the identity itself.
+    SELECT compared.*, groups.known - 1 AS group_size
     FROM compared
-    WHERE begun_using >= begun + to_days($warm_up)
+    ASOF JOIN groups ON groups.peers = compared.peers AND compared.begun_using > groups.begun
+    WHERE begun_using >= compared.begun + to_days($warm_up)
 ),
 scored AS (
     SELECT
