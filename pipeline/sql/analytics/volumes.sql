@@ -65,7 +65,7 @@ SELECT
         '$what=' || amount,
         'usual=' || round(usual, 1),
         'peers_usual=' || coalesce(round(peers_usual, 1)::VARCHAR, 'unknown'),
-        'resources=' || resources,
+        'resources=' || coalesce(nullif(resources, 0)::VARCHAR, 'unknown'),
         'operations=' || array_to_string(named, ', ') || CASE WHEN operations > 3 THEN ' and others' ELSE '' END
     ], CASE WHEN len(foreign_accounts) > 0
         THEN ['of_other_accounts=' || array_to_string(foreign_accounts, ', ')] END
