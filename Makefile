@@ -47,6 +47,9 @@ coverage: $(VENV)/.check ## Write docs/coverage.md: what the shipped rules find 
 datasets: $(VENV)/.check ## Write docs/datasets.md: what each column means, from the schemas and views
 	$(BIN)/python -m pipeline.datasets_page
 
+scaling: $(VENV)/.bench ## Write docs/scaling.md: what a record and an object cost here, and what days take
+	$(BIN)/python -m bench.scale
+
 ##@ Tidy
 clean: ## Remove the environment, caches and the demo's output
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist \

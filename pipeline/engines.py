@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
 from apache_beam.runners.runner import PipelineState
 
@@ -55,18 +56,33 @@ def replay_on_engine(pipeline: beam.Pipeline, plan: Plan, selection: Selection, 
 def _watched(pipeline: beam.Pipeline) -> Summary:
     """Run a job and watch it. Raises `EngineError` for one that fails, `AccessError` where it cannot be submitted."""
     started = time.monotonic()
-    with stopping():
-        result = _submitted(pipeline)
-        if not _is_running(pipeline.options):
-            return Summary(Counter(), time.monotonic() - started)
-        while not PipelineState.is_terminal(result.state) and not STOP.is_set():
-            time.sleep(_LOOK_S)
-        counts = counted(result)
-        if not PipelineState.is_terminal(result.state):
-            result.cancel()
-    if result.state == PipelineState.FAILED:
+    try:
+        with stopping():
+            result = _submitted(pipeline)
+            if not _is_running(pipeline.options):
+                return Summary(Counter(), time.monotonic() - started)
+            counts, state = _ended(result)
+    except grpc.RpcError as error:
+        raise EngineError(
+            f"the engine's job server does not answer ({_code(error)}); nothing is lost: begin the job again"
+        ) from error
+    if state == PipelineState.FAILED:
         raise EngineError("the engine's job failed, and its log says why; nothing is lost: begin it again")
     return Summary(counts, time.monotonic() - started)
+
+
+def _ended(result: Any) -> tuple[Counter[str], str]:
+    """What a job counted, and its state, when it has ended or was cancelled because a signal came."""
+    while not PipelineState.is_terminal(result.state) and not STOP.is_set():
+        time.sleep(_LOOK_S)
+    counts = counted(result)
+    if not PipelineState.is_terminal(result.state):
+        result.cancel()
+    return counts, str(result.state)
+
+
+def _code(error: grpc.RpcError) -> str:
+    return error.code().name if isinstance(error, grpc.Call) else str(error)
 
 
 def _submitted(pipeline: beam.Pipeline) -> Any:
