@@ -195,7 +195,9 @@ class PollTracker(RestrictionTracker):
         return True
 
     def current_progress(self) -> RestrictionProgress:
-        return RestrictionProgress(completed=0, remaining=1)
+        # Not as work done and left: Beam puts the bytes of the output in place of the first, which may be NaN as yet,
+        # and then fails at the next split.
+        return RestrictionProgress(fraction=0.0)
 
     def is_bounded(self) -> bool:
         return False

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -131,6 +132,13 @@ def test_a_source_that_fails_is_passed_over_while_another_gives(use: Any, monkey
     assert (first.fault, len(second.deliveries)) == (DENIED, 1)
     with pytest.raises(AccessError, match=r"sqs:ReceiveMessage on queue 1/q was refused to me"):
         receive_from_all([(SOURCE, limits)])
+
+
+def test_what_the_engine_counts_of_the_output_is_no_progress_of_a_poller() -> None:
+    """Beam puts it in, and it may be NaN as yet."""
+    progress = PollTracker(True).current_progress().with_completed(math.nan)  # type: ignore[arg-type]
+
+    assert progress.fraction_completed == 0
 
 
 def test_a_poller_may_only_be_split_where_it_stands() -> None:
