@@ -23,8 +23,8 @@ from schemas.errors import AccessError, TrailweaveError
 from schemas.values import Message
 from transforms.fetch_objects import reads_again
 from transforms.parse_notifications import parse_notification
-from transforms.receive_messages import IN_HAND, STOP, Limits
-from transforms.stores.aws import AwsFault
+from transforms.receive_messages import IN_HAND, ON_HAND, STOP, Limits
+from transforms.stores.aws import AwsFault, faults_since
 from transforms.stores.files import open_store, prove
 
 log = logging.getLogger(__name__)
@@ -91,12 +91,15 @@ class Breaker:
 class Turn:
     """What a loop says of itself each time it turns: sources whose circuit is open, runs that failed in a row.
 
-    `loop` is its process; `ended` is the last word about it.
+    `loop` is its process; `in_flight` are the messages in its hand; `faults` the calls of AWS that failed since its
+    last turn, by action and code; `ended` is the last word about it.
     """
 
     loop: int
     circuits_open: tuple[str, ...] = ()
     failures: int = 0
+    in_flight: int = 0
+    faults: tuple[tuple[str, str, int], ...] = ()
     ended: bool = False
 
 
@@ -123,14 +126,21 @@ def ingest_until_stopped(
     failures = 0
     if until_idle_s is not None:
         limits = replace(limits, idle_s=min(limits.idle_s, max(1.0, until_idle_s)))
-    with stopping(), Display("ingesting", bounded=False, quiet=quiet) as display:
+    turn = Turn(os.getpid())
+
+    def received(messages: int) -> None:
+        if on_turn:
+            on_turn(replace(turn, in_flight=messages))
+
+    with stopping(), _on_hand(received), Display("ingesting", bounded=False, quiet=quiet) as display:
         while not STOP.is_set():
             now = time.monotonic()
             breakers = {
                 name: it.tried(now, partial(reads_again, plan.sources[name])) for name, it in breakers.items()
             }
+            turn = Turn(os.getpid(), tuple(name for name, it in breakers.items() if it.open), failures)
             if on_turn:
-                on_turn(Turn(os.getpid(), tuple(name for name, it in breakers.items() if it.open), failures))
+                on_turn(replace(turn, faults=tuple((*kind, n) for kind, n in faults_since().items())))
             due = {name: given for name, it in breakers.items() if (given := it.limits(limits, now))}
             if due:
                 try:
@@ -258,6 +268,16 @@ def _failed(error: Exception, failures: int, *, ever: bool) -> int:
     )
     STOP.wait(pause_s)
     return failures
+
+
+@contextmanager
+def _on_hand(told: Callable[[int], None]) -> Iterator[None]:
+    """Tell how many messages a run has received, as soon as it has."""
+    ON_HAND.append(told)
+    try:
+        yield
+    finally:
+        ON_HAND.remove(told)
 
 
 @contextmanager

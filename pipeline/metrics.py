@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,10 +30,13 @@ from transforms.stores.sources import Source
 STALLED_S = 1800.0
 _LOOK_AT_QUEUES_S = 30.0
 
+# What a run received and did not delete; not counted by any stage.
+_RETURNED = "messages_returned"
 # Metric name (without `_total`): what it means, and the counter of each value of its one label.
 _COUNTERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "messages_received": ("Messages taken from the queues.", "", {"": counters.MESSAGES_RECEIVED}),
     "messages_deleted": ("Messages deleted, their objects durable.", "", {"": counters.MESSAGES_DELETED}),
+    "messages_returned": ("Messages received and not deleted: they are delivered again.", "", {"": _RETURNED}),
     "messages_expired": ("Messages dropped, their visibility at its end.", "", {"": counters.MESSAGES_EXPIRED}),
     "receive_errors": ("Receives that failed and were tried again.", "", {"": counters.RECEIVE_ERRORS}),
     "visibility_extensions": ("Extensions of messages in hand.", "", {"": counters.VISIBILITY_EXTENSIONS}),
@@ -62,7 +65,11 @@ _COUNTERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
             "expired": counters.EVENTS_EXPIRED,
         },
     ),
-    "dead_letters": ("Dead letters.", "", {"": counters.DEAD_LETTERS}),
+    "dead_letters": (
+        "Dead letters by what they are.",
+        "reason",
+        {it: f"{counters.REASONS}/{it}" for it in counters.DEAD_LETTER_REASONS},
+    ),
     "commits": ("Raw files created.", "", {"": counters.COMMITS}),
     "commit_conflicts": ("Commits whose number another writer took.", "", {"": counters.COMMIT_CONFLICTS}),
     "commits_completed": ("Commits of another writer completed here.", "", {"": counters.COMMITS_COMPLETED}),
@@ -110,11 +117,15 @@ class Metrics(Collector):
         self._began = time.monotonic()
         self._last: dict[str, float] = {}
         self._depths: Mapping[tuple[str, str], int] = {}
+        self._faults: Counter[tuple[str, str]] = Counter()
+        # What was evaluated beside ingestion: whoever does that counts here.
+        self.alerts: Counter[str] = Counter()
 
     def ran(self, counts: Counter[str]) -> None:
         """A run has ended with these counts."""
         with self._lock:
             self._counts += counts
+            self._counts[_RETURNED] += max(0, counts[counters.MESSAGES_RECEIVED] - counts[counters.MESSAGES_DELETED])
             self._last["last_run"] = time.time()
             if counts[counters.EVENTS_WRITTEN]:
                 self._last["last_new_events"] = time.time()
@@ -122,6 +133,8 @@ class Metrics(Collector):
     def turned(self, turn: Turn) -> None:
         """A loop has turned, or has ended."""
         with self._lock:
+            for action, code, count in turn.faults:
+                self._faults[action, code] += count
             if turn.ended:
                 self._turns.pop(turn.loop, None)
             else:
@@ -153,10 +166,15 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric family, for the registry."""
         with self._lock:
-            counts, last = Counter(self._counts), dict(self._last)
+            counts, last, faults = Counter(self._counts), dict(self._last), Counter(self._faults)
+            in_flight = sum(turn.in_flight for _, turn in self._turns.values())
         yield from _counter_families(counts)
         yield from _histogram_families(counts)
         yield _stage_family(counts)
+        yield GaugeMetricFamily("trailweave_messages_in_flight", "Messages in the hand of the loops.", in_flight)
+        yield _labelled("aws_errors", "Calls of AWS that failed, each attempt.", ["action", "code"], faults.items())
+        evaluated = [((it,), self.alerts[it]) for it in ("recorded", "delivered")]
+        yield _labelled("alerts", "Alerts that are new or have changed, and deliveries.", ["outcome"], evaluated)
         yield from _source_families(counts, [it.name for it in self._sources], self.health())
         for name, text in (("last_run", "When a run ended last"), ("last_new_events", "When one wrote new events")):
             if name in last:
@@ -180,6 +198,15 @@ def _counter_families(counts: Counter[str]) -> Iterator[Metric]:
         yield family
 
 
+def _labelled(
+    name: str, text: str, labels: Sequence[str], values: Iterable[tuple[tuple[str, ...], float]]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"trailweave_{name}", text, labels=labels)
+    for given, value in sorted(values):
+        family.add_metric(given, value)
+    return family
+
+
 def _histogram_families(counts: Counter[str]) -> Iterator[Metric]:
     for name, (text, bounds) in counters.HISTOGRAMS.items():
         told = 0
@@ -194,13 +221,11 @@ def _histogram_families(counts: Counter[str]) -> Iterator[Metric]:
 
 
 def _stage_family(counts: Counter[str]) -> Metric:
-    family = CounterMetricFamily(
-        "trailweave_stage_seconds", "Seconds at work by stage of the graph, as Beam samples them.", labels=["stage"]
+    start = f"{counters.STAGE_MS}/"
+    spent = [((name.removeprefix(start),), ms / 1_000) for name, ms in counts.items() if name.startswith(start)]
+    return _labelled(
+        "stage_seconds", "Seconds at work by stage of the graph, as Beam samples them.", ["stage"], spent
     )
-    for name, spent in sorted(counts.items()):
-        if name.startswith(f"{counters.STAGE_MS}/"):
-            family.add_metric([name.partition("/")[2]], spent / 1_000)
-    return family
 
 
 def _source_families(counts: Counter[str], sources: Sequence[str], health: Health) -> Iterator[Metric]:

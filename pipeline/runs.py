@@ -67,7 +67,7 @@ def counted(result: Any) -> Counter[str]:
         space, name = metric.key.metric.namespace, metric.key.metric.name
         if space == counters.NAMESPACE:
             found[name] += metric.committed or 0
-        elif space in (counters.READ, counters.DENIED, counters.SPREAD):
+        elif space in (counters.READ, counters.DENIED, counters.SPREAD, counters.REASONS):
             found[f"{space}/{name}"] += metric.committed or 0
     for stage, spent in _stage_ms(result).items():
         found[f"{counters.STAGE_MS}/{stage}"] += spent

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from schemas.values import ObjectPart
+from schemas.values import DeadLetter, ObjectPart
 
 NAMESPACE = "trailweave"
 
@@ -80,10 +80,24 @@ HISTOGRAMS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     ),
     "object_records": ("Records of an object.", (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)),
 }
+# By reason, which stage and scope of a letter tell; what stands there names no object, so that the metric is bounded.
+REASONS = "trailweave.dead_letters"
+_REASONS = {
+    ("parse_notifications", "message"): "unreadable_message",
+    ("fetch_objects", "object"): "missing_object",
+    ("explode_records", "object"): "unreadable_object",
+    ("explode_records", "record"): "bad_record",
+}
+DEAD_LETTER_REASONS = (*_REASONS.values(), "other")
 # By stage: milliseconds at work, as Beam samples them.
 STAGE_MS = "trailweave.stage_ms"
 # Beam counts in whole numbers: a sum is kept in thousandths.
 PARTS = 1_000
+
+
+def reason_of(letter: DeadLetter) -> str:
+    """Why there is a dead letter, as the metric tells it."""
+    return _REASONS.get((letter.stage, letter.scope), "other")
 
 
 def bucket(name: str, bound: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +37,8 @@ STOP = threading.Event()
 
 # What the last micro-batch of this process received: a run that fails is done again from here.
 IN_HAND: list[Delivery] = []
+# Told when that has changed, if somebody wants to know.
+ON_HAND: list[Callable[[int], None]] = []
 
 _POLL_S = 1
 _MOST_POLLERS = 8
@@ -163,6 +165,8 @@ class _Receive(beam.DoFn):
         IN_HAND.clear()
         for received in receive_from_all(sources):
             IN_HAND.extend(received.deliveries)
+            for told in ON_HAND:
+                told(len(IN_HAND))
             self._errors.inc(1 if received.fault else 0)
             self._count.inc(len(received.deliveries))
             yield from received.deliveries

@@ -56,14 +56,14 @@ def dead_letter_file(letters: Sequence[DeadLetter], path: str) -> bytes:
     return sink.getvalue()
 
 
-def write_dead_letters(filled: Slice, store: Store) -> int:
-    """Create the file of each object's letters; how many letters were new. A file that is there holds the same."""
-    count = 0
+def write_dead_letters(filled: Slice, store: Store) -> list[DeadLetter]:
+    """Create the file of each object's letters; the letters that were new. A file that is there holds the same."""
+    new: list[DeadLetter] = []
     for path, letters in groupby(sorted(filled.dead_letters, key=dead_letter_path), key=dead_letter_path):
         group = list(letters)
         if store.create(path, dead_letter_file(group, path)):
-            count += len(group)
-    return count
+            new += group
+    return new
 
 
 @dataclass(eq=False)
@@ -86,5 +86,8 @@ class _Write(beam.DoFn):
         self._store = open_store(self._output)
 
     def process(self, filled: Slice) -> Iterator[Slice]:
-        self._letters.inc(write_dead_letters(filled, self._store))
+        new = write_dead_letters(filled, self._store)
+        self._letters.inc(len(new))
+        for letter in new:
+            Metrics.counter(counters.REASONS, counters.reason_of(letter)).inc()
         yield filled

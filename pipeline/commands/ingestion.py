@@ -68,7 +68,8 @@ def ingest(
     plan = begin(config, sources)
     loop = ingest_until_stopped if workers == 1 else partial(ingest_in_processes, workers=workers)
     run = partial(loop, plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
-    recorders = _recorders(config, plan, stitch=stitch, alerts=alerts)
+    evaluated: Counter[str] = Counter()
+    recorders = _recorders(config, plan, evaluated, stitch=stitch, alerts=alerts)
     hooks: list[Callable[[Counter[str]], None]] = [recorder.after_run for recorder in recorders]
     if compact:
         from pipeline.compaction.beside import Compactor
@@ -81,6 +82,7 @@ def ingest(
 
             served = serving([*sources.values()], config.metrics_address, config.metrics_port)
             metrics, _ = stack.enter_context(served)
+            metrics.alerts = evaluated
             hooks.append(metrics.ran)
             run = partial(run, on_turn=metrics.turned)
         summary = run(on_run=lambda counts: [hook(counts) for hook in hooks])
@@ -89,8 +91,8 @@ def ingest(
     return summary
 
 
-def _recorders(config: Config, plan: Plan, *, stitch: bool, alerts: bool) -> list[Recorder]:
-    """What is evaluated beside ingestion."""
+def _recorders(config: Config, plan: Plan, evaluated: Counter[str], *, stitch: bool, alerts: bool) -> list[Recorder]:
+    """What is evaluated beside ingestion; alerts are counted in `evaluated`."""
     from pipeline import stories
 
     if stitch and not plan.settings.sessions:
@@ -101,7 +103,8 @@ def _recorders(config: Config, plan: Plan, *, stitch: bool, alerts: bool) -> lis
     if stitch:
         found.append(Recorder("stitch", lambda: stories.stitch(plan.output, stories.FIRST, stories.LAST)))
     if alerts:
-        found.append(Recorder("alerts", partial(evaluate_and_deliver, config, plan.rules.rule_set(), config.sinks())))
+        rules, sinks = plan.rules.rule_set(), config.sinks()
+        found.append(Recorder("alerts", partial(evaluate_and_deliver, config, rules, sinks, evaluated)))
     return found
 
 

@@ -21,7 +21,7 @@ from pipeline.commands import begin
 from pipeline.config import load
 from pipeline.demo.emulator import Emulator, provision, upload
 from pipeline.graph import Plan
-from pipeline.ingest import ingest_until_stopped
+from pipeline.ingest import Turn, ingest_until_stopped
 from pipeline.runs import run
 from pipeline.summary import Summary
 from support.proxy import FaultProxy, fault_proxy
@@ -104,12 +104,13 @@ class World:
         until_idle_s: float = 1.0,
         limits: Limits | None = None,
         on_run: Callable[[Counter[str]], None] | None = None,
+        on_turn: Callable[[Turn], None] | None = None,
         **members: Any,
     ) -> Summary:
         """The whole loop, until idle."""
         limits = limits or Limits(messages=1000, wait_s=0.5, idle_s=0.5)
         return ingest_until_stopped(
-            self.plan(**members), limits, until_idle_s=until_idle_s, quiet=True, on_run=on_run
+            self.plan(**members), limits, until_idle_s=until_idle_s, quiet=True, on_run=on_run, on_turn=on_turn
         )
 
     # Looking.

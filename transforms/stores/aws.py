@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -146,6 +148,7 @@ def _core_session(access: Access) -> botocore.session.Session:
     if access.credentials_file:
         core.set_config_variable("credentials_file", access.credentials_file)
     core.register_component("data_loader", _models(core.get_config_variable("data_path")))
+    core.register("needs-retry", _count_fault)
     if access.region or not core.get_config_variable("region"):
         core.set_config_variable("region", access.region or "us-east-1")
     return core
@@ -155,6 +158,31 @@ def _core_session(access: Access) -> botocore.session.Session:
 def _models(data_path: str | None) -> botocore.loaders.Loader:
     """What botocore knows of the services, once a process: a session of its own for each access took 13 MB more."""
     return botocore.loaders.create_loader(data_path)
+
+
+# Calls that failed in this process, those too that were tried again by themselves: by action and code.
+_faults: Counter[tuple[str, str]] = Counter()
+_MOST_KINDS = 1_000
+_counting = threading.Lock()
+
+
+def faults_since() -> Counter[tuple[str, str]]:
+    """The calls that failed since this was asked last, by action (`s3:GetObject`) and AWS's code for it."""
+    with _counting:
+        found = Counter(_faults)
+        _faults.clear()
+    return found
+
+
+def _count_fault(**attempt: Any) -> None:
+    """Told of each attempt, as botocore asks whether to try again. That a file is there, or is not, is no fault."""
+    operation, error = attempt["operation"], attempt["caught_exception"]
+    code = type(error).__name__ if error else str(attempt["response"][1].get("Error", {}).get("Code", ""))
+    if code and code not in _MISSING | _TAKEN:
+        kind = f"{operation.service_model.service_name}:{operation.name}", code
+        with _counting:
+            if kind in _faults or len(_faults) < _MOST_KINDS:
+                _faults[kind] += 1
 
 
 class _AssumedRole(CredentialProvider):

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import apache_beam as beam
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.fault_proxy import denied, sqs_denied
+from support.fault_proxy import denied, slow_down, sqs_denied, sqs_error
 from support.trails import records, trail_key, trail_object
 from support.world import World
 
@@ -30,6 +30,7 @@ from schemas import counters
 from schemas.errors import AccessError, ConfigError
 from schemas.values import ObjectPart, ObjectRef, Receipt
 from transforms.receive_messages import STOP, Limits
+from transforms.stores.aws import faults_since
 from transforms.stores.sources import Source
 from transforms.write_ingest_log import spread
 
@@ -65,9 +66,9 @@ def health(port: int) -> tuple[int, dict[str, Any]]:
 
 
 def test_every_counter_of_the_vocabulary_is_a_metric(served: tuple[Metrics, int]) -> None:
-    """But the denied objects, which are told by source."""
+    """But denied objects, which are told by source, and dead letters, which are told by reason."""
     told, port = served
-    names = [it for it in counters.MEANING if it != counters.OBJECTS_DENIED]
+    names = [it for it in counters.MEANING if it not in (counters.OBJECTS_DENIED, counters.DEAD_LETTERS)]
 
     told.ran(Counter({name: 1000 + number for number, name in enumerate(names)}))
 
@@ -201,6 +202,70 @@ def test_one_loop_that_stands_still_is_unhealthy_though_another_turns(
     assert health(port)[0] == 200
 
 
+def test_each_attempt_of_aws_that_failed_is_told_by_action_and_code(
+    make_world: Callable[..., World], impatient: None, served: tuple[Metrics, int]
+) -> None:
+    """Those too after which botocore tried again by itself; that a file is not there yet is no fault."""
+    told, port = served
+    faulty = make_world(proxied=True)
+    faulty.put_all(OBJECTS)
+    faulty.proxy.when("GetObject").times(2).do(slow_down())
+    faulty.proxy.when("DeleteMessageBatch").times(1).do(sqs_error(503, "ServiceUnavailable", "later"))
+    faults_since()
+
+    faulty.ingest(on_turn=told.turned)
+
+    found = {key: value for key, value in scraped(port).items() if key[0] == "trailweave_aws_errors_total"}
+    assert found == {
+        ("trailweave_aws_errors_total", "s3:GetObject", "SlowDown"): 2,
+        ("trailweave_aws_errors_total", "sqs:DeleteMessageBatch", "ServiceUnavailable"): 1,
+    }
+
+
+def test_messages_in_hand_and_those_that_came_back_are_told(served: tuple[Metrics, int]) -> None:
+    told, port = served
+    told.turned(Turn(1, in_flight=7))
+    told.turned(Turn(2, in_flight=3))
+    assert scraped(port)[("trailweave_messages_in_flight",)] == 10
+
+    told.ran(Counter({counters.MESSAGES_RECEIVED: 7, counters.MESSAGES_DELETED: 5}))
+    told.turned(Turn(1))
+    found = scraped(port)
+    assert found[("trailweave_messages_in_flight",)] == 3
+    assert found[("trailweave_messages_returned_total",)] == 2
+
+
+def test_a_run_says_what_it_has_in_hand_while_it_works(aws: World) -> None:
+    aws.put_all(OBJECTS)
+    turns: list[Turn] = []
+
+    aws.ingest(on_turn=turns.append)
+
+    assert sum(it.in_flight for it in turns) == len(OBJECTS)
+    assert turns[-1].in_flight == 0
+
+
+def test_dead_letters_are_told_by_their_reason(aws: World, served: tuple[Metrics, int]) -> None:
+    told, port = served
+    aws.put(trail_key("damaged"), trail_object(records(range(3)))[:-20])
+    aws.put(trail_key("bad"), trail_object([{"eventID": "x"}]))
+    aws.send("no notice")
+    missing = {"Bucket": aws.bucket, "Key": trail_key("gone")}
+    aws.s3.put_object(**missing, Body=b"x")
+    aws.s3.delete_object(**missing)
+
+    aws.ingest(on_run=told.ran)
+
+    found = {key[1]: value for key, value in scraped(port).items() if key[0] == "trailweave_dead_letters_total"}
+    assert found == {
+        "unreadable_message": 1,
+        "missing_object": 1,
+        "unreadable_object": 1,
+        "bad_record": 1,
+        "other": 0,
+    }
+
+
 def test_other_paths_say_what_is_here(served: tuple[Metrics, int]) -> None:
     with pytest.raises(HTTPError) as told:
         urlopen(f"http://127.0.0.1:{served[1]}/", timeout=10)
@@ -248,6 +313,7 @@ def test_the_loop_is_seen_from_outside_while_it_runs(aws: World) -> None:
     assert found[("trailweave_event_lag_seconds_count",)] == 4
     assert found[("trailweave_delivery_lag_seconds_count",)] == 4
     assert ("trailweave_queue_messages", "default", "visible") in found
+    assert found["trailweave_alerts_total", "recorded"] == 0
     assert healths[0][0] == 200
     assert healths[0][1]["status"] == "ok"
 
@@ -268,11 +334,13 @@ def test_an_open_circuit_is_seen(make_world: Callable[..., World], impatient: No
         if turn.circuits_open:
             STOP.set()
 
+    faults_since()
+
     with pytest.raises(AccessError):
         ingest_until_stopped(faulty.plan(), QUICK, until_idle_s=60, quiet=True, on_turn=turned)
 
     assert turns[0] == Turn(os.getpid())
-    assert turns[-1] == Turn(os.getpid(), ("trail",))
+    assert turns[-1] == Turn(os.getpid(), ("trail",), faults=(("s3:GetObject", "AccessDenied", len(OBJECTS)),))
 
 
 def test_failed_runs_are_seen(aws: World, impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
