@@ -266,6 +266,9 @@ class _Walk:
         content = yield from self._try("object", tried, arn, lambda: read_object(ref, self._source.access))
         if content is None:
             return
+        if content.sealed:
+            yield self._step("object", "misconfigured", tried, content.sealed)
+            return
         yield self._step("object", "ok", tried, f"{content.size:,} bytes, decrypted")
         tried = f"read the records of {where}"
         opened = next(open_documents(content, self._limits.slice_bytes, self._limits.caps))

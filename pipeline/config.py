@@ -319,6 +319,8 @@ def _told(problem: Any) -> str:
         table = next((tables[part] for part in reversed(problem["loc"][:-1]) if part in tables), Config)
         names = {*table.model_fields}
         return f"unknown option {path!r}{_hint(str(problem['loc'][-1]), names)}"
+    if problem["type"] == "missing":
+        return f"option {path!r} is missing"
     # A table may hold a secret.
     shown = isinstance(problem["input"], str | int | float) and "external_id" not in path
     value = f"the value {problem['input']!r}" if shown else "a value that it cannot have"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import apache_beam as beam
@@ -76,6 +77,8 @@ def _check_workers_have_the_code(options: PipelineOptions) -> None:
             "Dataflow's workers would be without trailweave; give --sdk_container_image=IMAGE with it, or"
             " --setup_file=./setup.py from a checkout (docs/dataflow.md)"
         )
+    if setup.setup_file and not Path(setup.setup_file).is_file():
+        raise ConfigError(f"--setup_file={setup.setup_file} is no file; name the setup.py of a checkout")
 
 
 def _check_reach(output: Output, sources: Sequence[Source]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.padding import PKCS7
 from s3_encryption import S3EncryptionClient, S3EncryptionClientConfig
 from s3_encryption.materials.kms_keyring import KmsKeyring
 from s3_encryption.materials.materials import AlgorithmSuite, CommitmentPolicy
@@ -154,6 +157,33 @@ def test_an_object_without_key_commitment_needs_a_word_of_the_user(sealing: Seal
     assert "`accept`" in refused
     sealing.ingest(accept="authenticated")
     assert_one_to_one(sealing.world.output, event_ids(BODIES[ONE]))
+
+
+def put_of_the_first_clients(sealing: Sealing, key: str, body: bytes, version: int) -> None:
+    """As clients of versions 1 and 2 wrote with a KMS key: AES-CBC, the data key wrapped without a real context."""
+    w = sealing.world
+    kms = client("kms", Access(endpoint_url=w.emulator.endpoint_url))
+    context = {"kms_cmk_id": sealing.kms_key}
+    made = kms.generate_data_key(KeyId=sealing.kms_key, KeySpec="AES_256", EncryptionContext=context)
+    iv = bytes(range(16))
+    padder = PKCS7(128).padder()
+    cipher = Cipher(algorithms.AES(made["Plaintext"]), modes.CBC(iv)).encryptor()
+    text = cipher.update(padder.update(body) + padder.finalize()) + cipher.finalize()
+    name = "x-amz-key" if version == 1 else "x-amz-key-v2"
+    told = {name: b64encode(made["CiphertextBlob"]).decode(), "x-amz-iv": b64encode(iv).decode()}
+    told |= {"x-amz-matdesc": json.dumps(context), "x-amz-wrap-alg": "kms"}
+    told |= {"x-amz-cek-alg": "AES/CBC/PKCS5Padding"} if version == 2 else {}
+    w.s3.put_object(Bucket=w.bucket, Key=key, Body=text, Metadata=told)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_the_first_clients_wrote_is_read_as_legacy_alone(sealing: Sealing, version: int) -> None:
+    put_of_the_first_clients(sealing, ONE, BODIES[ONE], version)
+    for accept in ("committed", "authenticated"):
+        refused = str(read_object(_ref(sealing), sealing.access(accept=accept)).sealed)
+        assert refused.startswith(f"{SEALED} (AES/CBC/PKCS5Padding, key wrapped by kms)")
+        assert "`accept`" in refused
+    assert read_object(_ref(sealing), sealing.access(accept="legacy")).body == BODIES[ONE]
 
 
 def test_the_version_that_was_announced_is_the_one_that_is_opened(sealing: Sealing) -> None:
@@ -315,11 +345,13 @@ def test_a_touched_object_is_not_read(sealing: Sealing) -> None:
 def test_the_test_button_opens_the_object(sealing: Sealing) -> None:
     sealing.put(ONE, BODIES[ONE])
 
-    def steps() -> dict[str, Any]:
-        source = sealing.world.source(access=sealing.access())
+    def steps(access: Access = sealing.access()) -> dict[str, Any]:  # noqa: B008
+        source = sealing.world.source(access=access)
         return {step.name: step for step in check([source], None, Settings(), FetchLimits(), 2)}
 
     assert steps()["records"].verdict == "ok"
+    told = steps(sealing.world.access)["object"]
+    assert (told.verdict, "client_side = " in told.got) == ("misconfigured", True)
     _proxy(sealing).when("Decrypt").do(REFUSALS["denied across accounts"])
     step = steps()["object"]
     assert step.verdict == "denied"

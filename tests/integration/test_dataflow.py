@@ -337,6 +337,7 @@ def test_a_setup_file_stages_the_code_with_its_data_and_nothing_of_the_working_f
         ([IMAGE], {"output": "./lake"}, "output is './lake', a folder of this machine"),
         ([IMAGE, "--temp_location=/tmp/x"], {}, "--temp_location=/tmp/x is no place in Cloud Storage"),
         ([IMAGE, "--project=", "--region="], {}, "Dataflow needs --project, --region"),
+        (["--setup_file=./nothing.py"], {}, "--setup_file=./nothing.py is no file"),
         (["--runner=NoSuchRunner"], {}, "Unexpected pipeline runner: NoSuchRunner"),
     ],
 )

@@ -123,7 +123,7 @@ BAD = {
     ),
     "a name": ('[[source]]\nname = "a b"', "'source.0.name' has the value 'a b'", "letters, digits"),
     "a time": ('[[source]]\nname = "a"\nvisibility_s = 1', "'source.0.visibility_s' has the value 1", "10"),
-    "no name": (f'[[source]]\nqueue_url = "{QUEUE}"', "source.0.name", "required"),
+    "no name": (f'[[source]]\nqueue_url = "{QUEUE}"', "source.0.name", "is missing"),
 }
 
 
@@ -268,6 +268,11 @@ def test_client_side_encryption_reaches_the_access_of_its_source_alone(write: Wr
 def test_client_side_encryption_that_cannot_be_is_refused(write: Write, key: str, more: str, told: str) -> None:
     write(CLIENT_SIDE.format(key=key, more=more))
     assert told in refusal()
+
+
+def test_an_option_that_must_be_there_is_told_as_missing(write: Write) -> None:
+    write('[[source]]\nname = "a"\nclient_side = {}')
+    assert refusal() == "option 'source.0.client_side.kms_key' is missing"
 
 
 def test_client_side_encryption_without_its_library_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
