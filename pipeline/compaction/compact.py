@@ -125,14 +125,14 @@ def _planned(
     store: Store, settings: Settings, partition: Partition, raw: Sequence[_File], sizes: Sizes, quiet_s: float
 ) -> Iterator[Numbered]:
     """Ranges that are planned, or are now, and have no raw file yet."""
-    ranges = [it.numbers for it in raw if it.numbers.is_range]
-    if len(raw) - len(ranges) < 2:
+    if len(raw) < 2:
         return
+    ranges = [it.numbers for it in raw if it.numbers.is_range]
     plans = read_plans(store, partition, ranges)
-    yield from (it for it in plans if it.is_range and it not in ranges)
+    yield from (it for it in plans if it.is_range)
     covered = max((it.last for it in (*plans, *ranges)), default=0)
     tail = [it for it in raw if it.numbers.first > covered]
-    if len(tail) < 2 or min(it.listed.age_s for it in tail) < quiet_s:
+    if not tail or min(it.listed.age_s for it in tail) < quiet_s:
         return
     complete = _complete(store, settings, partition)
     parts: list[Part] = []
@@ -141,25 +141,23 @@ def _planned(
         if number != covered + 1 + len(parts) or not (complete is None or number in complete):
             # A part that is missing, or not complete: it, and what follows, waits for repair.
             break
-        parts.append(Part(number, it.listed.size))
-    while wanted := next_range(parts, sizes):
-        agreed = agree(store, partition, wanted)
+        parts.append(Part(it.numbers, it.listed.size))
+    before = [Part(it.numbers, it.listed.size) for it in _counted(raw) if it.numbers.last <= covered]
+    while wanted := next_range(parts, sizes, before):
+        agreed = agree(store, partition, wanted, parts[0].numbers.first)
         if agreed.is_range:
             yield agreed
         if agreed != wanted:
             break
-        parts = [it for it in parts if it.number > agreed.last]
+        parts = [it for it in parts if it.numbers.first > agreed.last]
+        before = []
 
 
 def _complete(store: Store, settings: Settings, partition: Partition) -> set[int] | None:
     """Numbers with their completeness marker; None: all."""
     if settings.marker is None:
         return None
-    return {
-        number
-        for it in _files(store, settings.marker, partition)
-        for number in range(it.numbers.first, it.numbers.last + 1)
-    }
+    return set(_numbers(_files(store, settings.marker, partition)))
 
 
 def _publish(store: Store, settings: Settings, partition: Partition, planned: Numbered, pool: Executor) -> Compacted:
@@ -169,9 +167,9 @@ def _publish(store: Store, settings: Settings, partition: Partition, planned: Nu
         files = _files(store, dataset, partition)
         if any(it.numbers == planned for it in files):
             continue
-        parts = [it for it in files if planned.first <= it.numbers.first and it.numbers.last <= planned.last]
+        parts = _counted([it for it in files if planned.covers(it.numbers)])
         every = [*range(planned.first, planned.last + 1)]
-        if dataset in (RAW, settings.marker) and [it.numbers.first for it in parts] != every:
+        if dataset in (RAW, settings.marker) and _numbers(parts) != every:
             log.warning(
                 "compaction_waits: %s of %s lacks files of %s; `trailweave repair` makes what is derived",
                 dataset.name,
@@ -212,7 +210,7 @@ def _remove_parts(store: Store, partition: Partition, pool: Executor) -> Compact
         ranges = [it for it in files if it.numbers.is_range]
         paths = []
         for part in files:
-            over = [it for it in ranges if _covers(it.numbers, part.numbers)]
+            over = [it for it in ranges if it.numbers.covers(part.numbers)]
             if any(it.listed.age_s >= GRACE_S for it in over):
                 paths.append(f"{folder_of(dataset, partition)}/{part.listed.name}")
             elif over:
@@ -221,8 +219,14 @@ def _remove_parts(store: Store, partition: Partition, pool: Executor) -> Compact
     return Compacted(removed=removed, waiting=waiting)
 
 
-def _covers(wide: Numbered, part: Numbered) -> bool:
-    return wide != part and wide.first <= part.first and part.last <= wide.last
+def _counted(files: Sequence[_File]) -> list[_File]:
+    """The files that readers count: those that none of them covers."""
+    ranges = [it.numbers for it in files if it.numbers.is_range]
+    return [it for it in files if not any(wide.covers(it.numbers) for wide in ranges)]
+
+
+def _numbers(files: Sequence[_File]) -> list[int]:
+    return [number for it in files for number in range(it.numbers.first, it.numbers.last + 1)]
 
 
 def _files(store: Store, dataset: Dataset, partition: Partition) -> list[_File]:

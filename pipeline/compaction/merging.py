@@ -51,7 +51,7 @@ def merge(store: Store, dataset: Dataset, parts: Sequence[tuple[str, int]], targ
     """
     tables = _tables(store, dataset, parts, pool)
     if dataset == RAW:
-        return _concatenated(tables, target, int(Path(parts[0][0]).stem))
+        return _concatenated(tables, target, int(Path(parts[0][0]).stem.partition("-")[0]))
     layout, keys = _ORDER[dataset.name]
     return _sorted(tables, dataset, layout, keys, target)
 

@@ -159,8 +159,9 @@ class Model:
     """Processes over messages.
 
     Each name in `workers` is a process with the messages that it receives, in order; `faults` is how many may befall
-    each of them. `before` was ingested two days ago, each message by a commit, `underived` after it by writers that
-    were killed before they derived anything. `hours` may pass, each at any moment.
+    each of them. `before` was ingested two days ago, each message by a commit, and compacted since if `compacted`;
+    then came `late`, and `underived` by writers that were killed before they derived anything. `hours` may pass, each
+    at any moment.
     """
 
     workers: dict[str, Sequence[Message]]
@@ -170,7 +171,9 @@ class Model:
     overwrites: bool = False
     reads_fail: bool = False
     before: Sequence[Message] = ()
+    late: Sequence[Message] = ()
     underived: Sequence[Message] = ()
+    compacted: bool = False
     compactors: Sequence[Compactor] = ()
     hours: int = 0
 
@@ -196,8 +199,8 @@ class Model:
         for number, it in enumerate(self.compactors, 1):
             programs[f"compactor {number}"] = it.work
             processes.append(Process(f"compactor {number}", (), 0, it.faults))
-        old = {it.name: it for it in (*self.before, *self.underived) if it.name not in messages}
-        kept = {event for it in self.before for event in it.events}
+        old = {it.name: it for it in (*self.before, *self.late, *self.underived) if it.name not in messages}
+        kept = {event for it in (*self.before, *self.late) for event in it.events}
         explorer = Explorer(
             programs,
             lambda files, deleted: check_end(files, deleted | old.keys(), messages | old),
@@ -214,8 +217,20 @@ class Model:
             mock.patch.object(compaction, "merge", _merge_once),
             mock.patch.object(compaction, "ThreadPoolExecutor", SyncPool),
         ):
-            explorer.walk(tuple(processes), ingested(self.before, self.underived))
+            explorer.walk(tuple(processes), self._ingested())
         return explorer
+
+    def _ingested(self) -> dict[str, bytes]:
+        """The files at the start; each message was committed, and all but the last ones derived."""
+        store: Any = MemoryStore()
+        ingest(store, self.before)
+        if self.compacted:
+            for _ in range(2):
+                compaction.compact_partition(store, SETTINGS, PARTITION, quiet_s=0.0)
+                store.now += 2 * compaction.GRACE_S
+        ingest(store, self.late)
+        ingest(store, self.underived, derive=False)
+        return store.files
 
     def _receive(self, world: World, log: CommitLog, filled: Slice) -> None:
         """A failed attempt leaves the message in the queue, which delivers it again."""
@@ -239,15 +254,13 @@ def _repair(world: World, _: tuple[str, ...]) -> None:
         pipeline.repair.repair(output, SETTINGS)
 
 
-def ingested(messages: Sequence[Message], underived: Sequence[Message]) -> dict[str, bytes]:
-    """The files after each message was committed, and, of the first ones, derived."""
-    store = MemoryStore()
+def ingest(store: Any, messages: Sequence[Message], *, derive: bool = True) -> None:
+    """Commit each message and, with `derive`, write what is derived from it."""
     log = CommitLog(store, EVENTS)
-    for message in (*messages, *underived):
+    for message in messages:
         committed, _ = commit_raw(message.slice(), log, SYNC, NOW)
-        if message in messages:
+        if derive:
             write_parquet(_normalized(committed), store, log, SYNC)
-    return store.files
 
 
 @lru_cache(maxsize=4096)

@@ -57,6 +57,27 @@ def test_a_cache_that_is_always_too_old_changes_nothing() -> None:
     explored(model, 500)
 
 
+def test_what_came_late_to_a_compacted_partition_is_merged_with_its_range() -> None:
+    """Killed anywhere, and begun anew: the range of before and the wider one stand beside each other."""
+    explored(Model({}, before=(A, B), compacted=True, late=(C,), compactors=(Compactor(3, faults=1),), hours=1), 500)
+
+
+def test_two_compactors_at_once_merge_what_came_late_once() -> None:
+    explored(Model({}, before=(A, B), compacted=True, late=(C,), compactors=(ONCE, ONCE)), 500)
+
+
+def test_a_writer_beside_a_compactor_of_late_files_finds_what_was_compacted_twice() -> None:
+    model = Model({"A": (BC,)}, before=(A, B), compacted=True, late=(C,), compactors=(TWICE,), hours=1, faults=(0,))
+    explored(model, 5_000)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1_800)
+def test_two_compactors_of_late_files_of_which_one_removes_while_the_other_works() -> None:
+    model = Model({}, before=(A, B), compacted=True, late=(C,), compactors=(TWICE, ONCE), hours=1)
+    explored(model, 50_000)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1_800)
 def test_two_compactors_of_which_one_removes_while_the_other_works() -> None:

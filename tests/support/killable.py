@@ -27,16 +27,28 @@ PLACES = (
     "before a delete",
     "after a delete",
 )
+COMPACTING = (
+    "before a plan",
+    "after a plan",
+    "before a range",
+    "in a range",
+    "after a range",
+    "before a removal",
+    "after a removal",
+)
 _PRELOAD = [
     "pipeline.cli",
     "pipeline.commands",
     "pipeline.ingest",
     "pipeline.replay",
     "pipeline.dead_letters",
+    "pipeline.compaction.compact",
     __name__,
 ]
 # In the environment of a process that is to try again without waiting.
 IMPATIENT = "TRAILWEAVE_TESTS_IMPATIENT"
+# In the environment of a process that is to replay a few objects a run, so that it commits often.
+SMALL_RUNS = "TRAILWEAVE_TESTS_SMALL_RUNS"
 _FOLDERS = {"raw file": "aws_s3_raw", "marker": "cloud_audit_logs", "ledger": "ingest_log"}
 
 
@@ -82,6 +94,10 @@ def _run(arguments: list[str], environment: dict[str, str], aim: tuple[str, int]
         _install(*aim)
     if IMPATIENT in environment:
         _hurry()
+    if SMALL_RUNS in environment:
+        import pipeline.replay
+
+        pipeline.replay.RUN_OBJECTS = 4
     sys.argv = ["trailweave", *arguments]
     from pipeline.cli import main
 
@@ -118,6 +134,14 @@ def _install(place: str, nth: int) -> None:
     elif "delete" in place:
         _wrap(queue, "delete", reached, place)
         assert acknowledge_messages.queue is queue
+    elif "plan" in place:
+        _wrap(local.LocalStore, "create", reached, place, lambda store, path, content: "/compaction/" in path)
+    elif place == "in a range":
+        _wrap(os, "link", reached, "before", lambda source, target: "-" in Path(target).name)
+    elif "range" in place:
+        _wrap(local.LocalStore, "create_from", reached, place)
+    elif "removal" in place:
+        _wrap(local.LocalStore, "remove", reached, place)
     elif place == "in a write":
         _wrap(os, "link", reached, "before", lambda source, target: "aws_s3_raw" in str(target))
     else:

@@ -34,6 +34,10 @@ class Numbered:
         """Whether compaction wrote it."""
         return self.first != self.last
 
+    def covers(self, part: Numbered) -> bool:
+        """Whether this range holds all commits of another file, which is void beside it."""
+        return self != part and self.first <= part.first and part.last <= self.last
+
 
 def path_of(dataset: Dataset, partition: Partition, number: int) -> str:
     """The path of a commit's file in a dataset."""
@@ -68,9 +72,7 @@ def list_files(store: Store, dataset: Dataset, partition: Partition, after: int 
     names = store.names(folder_of(dataset, partition), f"{after:08d}.zzz" if after else "")
     files = sorted(file for file in map(parse_name, names) if file)
     ranges = [file for file in files if file.is_range]
-    return [
-        file for file in files if file.is_range or not any(wide.first <= file.first <= wide.last for wide in ranges)
-    ]
+    return [file for file in files if not any(wide.covers(file) for wide in ranges)]
 
 
 def list_partitions(store: Store, dataset: Dataset) -> list[Partition]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def test_ranges_end_when_they_are_large_enough_and_before_they_are_too_large() -
     sizes = Sizes(least=100, most=300)
 
     def chosen(*given: int) -> Numbered | None:
-        return next_range([Part(n, size) for n, size in enumerate(given, 1)], sizes)
+        return next_range([Part(Numbered(n, n), size) for n, size in enumerate(given, 1)], sizes)
 
     assert chosen() is None
     assert chosen(10) is None
@@ -143,13 +144,62 @@ def test_ranges_end_when_they_are_large_enough_and_before_they_are_too_large() -
 
 def test_the_plan_that_came_first_holds() -> None:
     store = MemoryStore()
-    assert agree(store, PARTITION, Numbered(1, 5)) == Numbered(1, 5)
-    assert agree(store, PARTITION, Numbered(1, 7)) == Numbered(1, 5)
-    assert agree(store, PARTITION, Numbered(6, 6)) == Numbered(6, 6)
+    assert agree(store, PARTITION, Numbered(1, 5), 1) == Numbered(1, 5)
+    assert agree(store, PARTITION, Numbered(1, 7), 1) == Numbered(1, 5)
+    assert agree(store, PARTITION, Numbered(6, 6), 6) == Numbered(6, 6)
     assert read_plans(store, PARTITION) == [Numbered(1, 5), Numbered(6, 6)]
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"last": 0}', b"[]", b'{"last": null}'])
+def test_a_plan_that_reaches_back_and_one_that_does_not_are_the_same_place_in_the_log_of_plans() -> None:
+    """Were they not, 1 to 7 and 6 to 9 could both be published, with 6 and 7 in both."""
+    store = MemoryStore()
+    agree(store, PARTITION, Numbered(1, 5), 1)
+    assert agree(store, PARTITION, Numbered(1, 7), 6) == Numbered(1, 7)
+    assert agree(store, PARTITION, Numbered(6, 9), 6) == Numbered(1, 7)
+    assert read_plans(store, PARTITION, [Numbered(1, 5)]) == [Numbered(1, 7)]
+    assert read_plans(store, PARTITION, [Numbered(1, 7)]) == []
+
+
+def test_late_parts_are_merged_with_the_ranges_before_them_that_are_not_much_larger() -> None:
+    sizes = Sizes(least=1_000, most=3_000)
+
+    def chosen(before: list[tuple[int, int, int]], *given: int) -> Numbered | None:
+        live = [Part(Numbered(first, last), size) for first, last, size in before]
+        start = live[-1].numbers.last + 1
+        return next_range([Part(Numbered(n, n), size) for n, size in enumerate(given, start)], sizes, live)
+
+    assert chosen([(1, 5, 40)], 10) == Numbered(1, 6)
+    assert chosen([(1, 5, 41)], 10) is None
+    assert chosen([(1, 5, 41)], 10, 10) == Numbered(1, 7)
+    assert chosen([(1, 5, 400), (6, 7, 90)], 10, 20) == Numbered(1, 9)
+    assert chosen([(1, 5, 500), (6, 7, 90)], 10, 20) == Numbered(6, 9)
+    assert chosen([(1, 5, 1_001)], 900, 100) == Numbered(6, 7)
+    assert chosen([(1, 5, 40), (6, 6, 10)], 10) is None
+
+
+def test_a_late_file_each_day_leaves_few_files_and_is_written_few_times() -> None:
+    sizes = Sizes(least=100_000, most=400_000)
+    live: list[Part] = [Part(Numbered(1, 40), 40_000)]
+    lone: list[Part] = []
+    written = 0
+    for number in range(41, 1_041):
+        lone.append(Part(Numbered(number, number), 10))
+        if wanted := next_range(lone, sizes, live):
+            held = [it for it in (*live, *lone) if wanted.covers(it.numbers)]
+            total = sum(it.size for it in held)
+            written += total
+            live = [it for it in live if it not in held] + [Part(wanted, total)]
+            lone = []
+        assert len(live) + len(lone) < 10
+        spans = [it.numbers for it in (*live, *lone)]
+        assert all(one.last + 1 == two.first for one, two in pairwise(spans))
+
+    assert written < 10 * 1_000 * 10 + 40_000
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b'{"last": 0}', b'{"first": 2, "last": 3}', b"[]", b"7", b'{"last": null}']
+)
 def test_a_plan_that_is_none_is_named(content: bytes) -> None:
     path = f".trailweave/compaction/{PARTITION.path}/00000001.json"
     with pytest.raises(StoreError, match=f"memory:{path} is no plan of a compaction"):
