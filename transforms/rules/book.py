@@ -6,10 +6,14 @@ Indicators travel by the names of their files alone: a million of them do not be
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from transforms.indicators.book import IndicatorBook
 from transforms.providers import PROVIDERS_BY_NAME
@@ -25,6 +29,10 @@ class RuleBook:
 
     texts: tuple[RuleText, ...] = ()
     indicators: IndicatorBook | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Small: Beam pickles what a graph holds several times a run, and compresses it slowly."""
+        return _unpacked, (_packed(self.texts), self.indicators)
 
     @classmethod
     def of(
@@ -53,6 +61,20 @@ class RuleBook:
 
 
 NO_RULES = RuleBook()
+
+
+@lru_cache(maxsize=8)
+def _packed(texts: tuple[RuleText, ...]) -> bytes:
+    return zlib.compress(msgspec.json.encode(texts))
+
+
+def _unpacked(packed: bytes, indicators: IndicatorBook | None) -> RuleBook:
+    return RuleBook(_texts(packed), indicators)
+
+
+@lru_cache(maxsize=8)
+def _texts(packed: bytes) -> tuple[RuleText, ...]:
+    return msgspec.json.decode(zlib.decompress(packed), type=tuple[RuleText, ...])
 
 
 @lru_cache(maxsize=8)
