@@ -40,6 +40,8 @@ def main() -> None:
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
+        # What is left in the buffer is not tried again at the end, where it would change the exit code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _fail(OutputError(f"standard output cannot be written: {error.strerror}; free or mend where it goes"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -414,6 +415,6 @@ def test_ingestion_evaluates_alerts_beside_itself(tmp_path: Path, rules: Path) -
 
     config = keep(tmp_path / "out", rules, [ISSUE, *USES])
     plan = begin(config, {})
-    (recorder,) = _recorders(config, plan, stitch=False, alerts=True)
+    (recorder,) = _recorders(config, plan, Counter(), stitch=False, alerts=True)
     recorder.touch()
     assert {row["rule_title"] for row in told(config)} == {"Key made", "Many calls refused"}

@@ -59,7 +59,7 @@ def imported(package: str) -> set[str]:
 def test_every_imported_library_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    declared = [*project["dependencies"], *extras["demo"], *extras["gcs"]]
+    declared = [*project["dependencies"], *extras["demo"], *extras["gcs"], *extras["client-side"]]
     named = {re.split(r"[\[<>=!~ ]", line)[0].lower().replace("_", "-") for line in declared}
     # boto3 and botocore are one release.
     named |= {"botocore"}
