@@ -165,6 +165,7 @@ def _ended(process: BaseProcess) -> int | None:
     return process.exitcode
 
 
+@pytest.mark.timeout(600)
 def test_a_compactor_killed_anywhere_beside_a_writer_and_a_reader_changes_nothing(tmp_path: Path) -> None:
     besiege(tmp_path, seed=1, rounds=3, objects=40, events=1_500)
 
