@@ -62,8 +62,8 @@ def faulty(make_world: Callable[..., World]) -> World:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """boto3 and the product try again without waiting, and messages may be hidden for a second or two only."""
-    monkeypatch.setattr("transforms.fetch_objects._MARGIN_S", 0.2)
-    monkeypatch.setattr("transforms.fetch_objects._LOOK_S", 0.3)
+    monkeypatch.setattr("transforms.in_hand._MARGIN_S", 0.2)
+    monkeypatch.setattr("transforms.in_hand.LOOK_S", 0.3)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     monkeypatch.setattr("transforms.stores.queue._FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr("pipeline.ingest._FIRST_PAUSE_S", 0.02)

@@ -138,7 +138,7 @@ def test_messages_no_longer_ours_are_dropped_counted_and_not_deleted(
     """The second object takes so long that everything in hand goes back to the queue meanwhile."""
     faulty.put_all(OBJECTS)
     faulty.proxy.when("GetObject", key="*_o01.*").do(delayed(2.5)).times(1)
-    monkeypatch.setattr("transforms.fetch_objects._LOOK_S", 60)
+    monkeypatch.setattr("transforms.in_hand.LOOK_S", 60)
 
     counts = faulty.one_run(COUNT, visibility_s=2)
 

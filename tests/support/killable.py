@@ -110,12 +110,12 @@ def _hurry() -> None:
     import botocore.retries.standard as retries
 
     from pipeline import ingest
-    from transforms import fetch_objects
+    from transforms import in_hand
     from transforms.stores import queue
 
     retries.ExponentialBackoff.delay_amount = lambda *_: 0  # type: ignore[method-assign]
     ingest._FIRST_PAUSE_S, ingest._LONGEST_PAUSE_S = 0.02, 0.1
-    fetch_objects._MARGIN_S, fetch_objects._LOOK_S = 0.2, 0.3
+    in_hand._MARGIN_S, in_hand.LOOK_S = 0.2, 0.3
     queue._FIRST_PAUSE_S, queue._LEAST_VISIBILITY_S = 0.01, 1
 
 

@@ -10,7 +10,8 @@ from support.trails import records, trail_key, trail_object
 
 from schemas.values import DeadLetter, Message, ObjectRef, Receipt, Slice
 from transforms import fetch_objects as module
-from transforms.fetch_objects import FetchLimits, Hand, fetch_objects
+from transforms.fetch_objects import FetchLimits, fetch_objects
+from transforms.in_hand import Hand
 from transforms.stores import queue
 from transforms.stores.aws import AwsFault
 from transforms.stores.objects import Content
