@@ -65,8 +65,10 @@ def read_suppressions(path: Path | None) -> tuple[Suppression, ...]:
         return ()
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"suppressions in {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"suppressions in {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"suppressions in {path} are no TOML in UTF-8: {error}") from error
     unknown = sorted(content.keys() - {"suppress"})
     if unknown:
         raise ConfigError(f"suppressions in {path}: unknown table {unknown[0]!r}; entries stand under [[suppress]]")

@@ -12,6 +12,7 @@ from pipeline.cli.options import (
     JsonFormatOption,
     JsonOption,
     OutputOption,
+    pair,
 )
 
 
@@ -38,7 +39,7 @@ def query(
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="A query of the library.")] = None,
     parameter: Annotated[
         list[str] | None,
-        typer.Option("--param", metavar="KEY=VALUE", help="The value of a parameter; may be repeated."),
+        typer.Option("--param", metavar="NAME=VALUE", help="The value of a parameter; may be repeated."),
     ] = None,
     list_all: Annotated[
         bool, typer.Option("--list", help="Show the library of queries and their parameters.")
@@ -58,4 +59,4 @@ def query(
     elif views:
         commands.print_views(commands.load(output=output))
     else:
-        commands.query(commands.load(output=output), sql, name, parameter or [], form)
+        commands.query(commands.load(output=output), sql, name, dict(map(pair, parameter or [])), form)

@@ -88,19 +88,10 @@ def list_alerts(
 
 def show_alert(config: Config, id_: str, *, as_json: bool) -> None:
     """Print the alert whose id begins so; a table of them where several do."""
-    from dataclasses import asdict
-
     from pipeline import alerts
     from pipeline.alert_page import render
-    from pipeline.rows import as_json as json_of
-    from pipeline.rows import console, print_rows
+    from pipeline.commands.showing import show_one
 
     with alerts.connect(config.root()) as connection:
         found = alerts.show(connection, id_)
-    if not isinstance(found, alerts.Alert):
-        print(f"{len(found)} alerts are meant; show one of them by its id", file=sys.stderr)
-        print_rows(found if as_json else alerts.in_short(found), "json" if as_json else "table", sys.stdout)
-    elif as_json:
-        print(json_of(asdict(found)))
-    else:
-        render(found, console(sys.stdout))
+    show_one(found, "alerts", alerts.in_short, render, as_json=as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.config import Config
@@ -29,26 +29,18 @@ def status(config: Config, *, as_json: bool, every_s: float | None = None) -> No
             page.watch(lambda: page.status(output), console(sys.stdout), lambda: not STOP.wait(every_s))
 
 
-def query(config: Config, sql: str | None, name: str | None, parameters: Sequence[str], form: str) -> None:
+def query(config: Config, sql: str | None, name: str | None, parameters: Mapping[str, str], form: str) -> None:
     """Run SQL or a query of the library and print its rows."""
     from pipeline import query as asking
     from pipeline.rows import TABLE_ROWS, print_rows
 
     if (sql is None) == (name is None):
         raise ConfigError("give either SQL or --name NAME; `trailweave query --list` shows the names")
-    given = dict(_pair(it) for it in parameters)
     with asking.connect(config.root()) as connection:
-        rows = asking.run(connection, asking.named(name) if name else str(sql), given)
+        rows = asking.run(connection, asking.named(name) if name else str(sql), parameters)
         count = print_rows(rows, form, sys.stdout)
     if form == "table" and count > TABLE_ROWS:
         print(f"{count - TABLE_ROWS:,} more rows; --format csv or jsonl shows all", file=sys.stderr)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not separator:
-        raise ConfigError(f"--param {text!r} has no value; write --param KEY=VALUE")
-    return key, value
 
 
 def print_views(config: Config) -> None:

@@ -44,11 +44,8 @@ def list_stories(
 
 def show_story(config: Config, asked: Mapping[str, str | None], *, as_json: bool) -> None:
     """Print the story that one of `asked` (kind to value) names; a table of them where several are meant."""
-    from dataclasses import asdict
-
     from pipeline import stories
-    from pipeline.rows import as_json as json_of
-    from pipeline.rows import console, print_rows
+    from pipeline.commands.showing import show_one
     from pipeline.story_page import render
 
     given = [(kind, value) for kind, value in asked.items() if value is not None]
@@ -57,10 +54,4 @@ def show_story(config: Config, asked: Mapping[str, str | None], *, as_json: bool
     ((kind, value),) = given
     with stories.connect(config.root()) as connection:
         found = stories.show(connection, stories.Asked(kind, value))  # type: ignore[arg-type]
-    if not isinstance(found, stories.Story):
-        print(f"{len(found)} stories are meant; show one of them by its id", file=sys.stderr)
-        print_rows(found if as_json else stories.in_short(found), "json" if as_json else "table", sys.stdout)
-    elif as_json:
-        print(json_of(asdict(found)))
-    else:
-        render(found, console(sys.stdout))
+    show_one(found, "stories", stories.in_short, render, as_json=as_json)

@@ -11,9 +11,9 @@ from pipeline.commands.beginning import located
 from pipeline.config import Config
 from pipeline.redrive import Redriven
 from schemas.errors import ConfigError
-from transforms.stores.files import open_store, prove
+from transforms.stores.files import Output, Store, open_store, prove
 from transforms.stores.local import LocalStore
-from transforms.stores.settings import read_settings
+from transforms.stores.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from pipeline.compaction.compact import Compacted
@@ -26,12 +26,7 @@ def repair(config: Config) -> tuple[int, int]:
     """(commits completed, temporary files removed) under the whole output root."""
     from pipeline.repair import repair as complete
 
-    output = config.root()
-    store = open_store(output)
-    settings = read_settings(store)
-    if settings is None:
-        raise ConfigError(f"{output.uri!r} holds no trailweave data; check --output")
-    prove(store)
+    output, store, settings = _begun(config)
     swept = store.sweep(_SWEEP_S) if isinstance(store, LocalStore) else 0
     return complete(output, settings, rules=config.rule_book(), enrichment=config.enrichment_book()), swept
 
@@ -41,14 +36,23 @@ def compact(config: Config, first_day: str | None, last_day: str | None) -> Comp
     from pipeline.compaction.compact import compact as merge
     from pipeline.ingest import stopping
 
+    output, _, settings = _begun(config)
+    with stopping():
+        return merge(output, settings, since=first_day, until=last_day)
+
+
+def _begun(config: Config) -> tuple[Output, Store, Settings]:
+    """The output root, which was written before and may be written now."""
     output = config.root()
     store = open_store(output)
     settings = read_settings(store)
     if settings is None:
-        raise ConfigError(f"{output.uri!r} holds no trailweave data; check --output")
+        raise ConfigError(
+            f"output {output.uri!r} holds no trailweave data;"
+            " name the root that `trailweave ingest` or `trailweave replay` wrote"
+        )
     prove(store)
-    with stopping():
-        return merge(output, settings, since=first_day, until=last_day)
+    return output, store, settings
 
 
 def redrive(queue_url: str, to: str, *, most: int | None) -> Redriven:

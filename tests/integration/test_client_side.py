@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.response import StreamingBody
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 from s3_encryption import S3EncryptionClient, S3EncryptionClientConfig
@@ -336,10 +337,17 @@ def test_a_key_kept_in_an_instruction_file_is_found_there(sealing: Sealing) -> N
     assert sorted(event_ids(BODIES[ONE])) == w.ids()
 
 
-def test_a_touched_object_is_not_read(sealing: Sealing) -> None:
+def test_a_touched_object_is_not_read(sealing: Sealing, monkeypatch: pytest.MonkeyPatch) -> None:
     sealing.put(ONE, BODIES[ONE])
+
+    reads: list[object] = []
+    read = StreamingBody.read
+    monkeypatch.setattr(StreamingBody, "read", lambda *args: reads.append(args[1:]) or read(*args))
     touch_object(_ref(sealing), sealing.access())
     touch_object(_ref(sealing), sealing.world.access)
+    assert reads == []
+    assert read_object(_ref(sealing), sealing.access()).body == BODIES[ONE]
+    assert reads
 
 
 def test_the_test_button_opens_the_object(sealing: Sealing) -> None:

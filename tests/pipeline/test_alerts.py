@@ -202,13 +202,20 @@ reason = "over"
         ("[[suppress]]\nrule = 'x'\n", "entry 1: reason"),
         ("[[suppress]]\nrule = 'x'\nreason = 'y'\nuser = 'z'\n", "entry 1: user"),
         ("[[suppres]]\nrule = 'x'\n", "unknown table 'suppres'"),
-        ("[[suppress]\n", "cannot be read"),
+        ("[[suppress]\n", "no TOML"),
     ],
 )
 def test_suppressions_that_cannot_be_used_are_told(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "known.toml").write_text(text)
     with pytest.raises(ConfigError, match=rf"known\.toml.*{why}"):
         read_suppressions(tmp_path / "known.toml")
+
+
+def test_suppressions_that_cannot_be_read_name_the_file_once(tmp_path: Path) -> None:
+    for path, why in ((tmp_path / "none.toml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigError, match=why) as told:
+            read_suppressions(path)
+        assert str(told.value).count(str(tmp_path)) == 1
 
 
 def test_the_commands_evaluate_list_and_show(tmp_path: Path, rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
