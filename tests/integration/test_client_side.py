@@ -342,7 +342,7 @@ def test_a_touched_object_is_not_read(sealing: Sealing, monkeypatch: pytest.Monk
 
     reads: list[object] = []
     read = StreamingBody.read
-    monkeypatch.setattr(StreamingBody, "read", lambda *args: reads.append(args[1:]) or read(*args))
+    monkeypatch.setattr(StreamingBody, "read", lambda *given, **named: reads.append(given) or read(*given, **named))
     touch_object(_ref(sealing), sealing.access())
     touch_object(_ref(sealing), sealing.world.access)
     assert reads == []
