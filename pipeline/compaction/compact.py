@@ -27,7 +27,7 @@ from transforms.receive_messages import STOP
 from transforms.stores.files import Output, Store, open_store
 from transforms.stores.listed import Listed
 from transforms.stores.settings import Settings
-from transforms.stores.tree import Numbered, folder_of, list_partitions, parse_name
+from transforms.stores.tree import Numbered, counted, folder_of, list_partitions, parse_name
 
 log = logging.getLogger(__name__)
 
@@ -220,9 +220,9 @@ def _remove_parts(store: Store, partition: Partition, pool: Executor) -> Compact
 
 
 def _counted(files: Sequence[_File]) -> list[_File]:
-    """The files that readers count: those that none of them covers."""
-    ranges = [it.numbers for it in files if it.numbers.is_range]
-    return [it for it in files if not any(wide.covers(it.numbers) for wide in ranges)]
+    """The files that readers count."""
+    numbers = {*counted([it.numbers for it in files])}
+    return [it for it in files if it.numbers in numbers]
 
 
 def _numbers(files: Sequence[_File]) -> list[int]:

@@ -98,34 +98,48 @@ def emulator(
         raise ConfigError(
             "the emulated AWS needs the package 'ministack', which is not installed; pip install 'trailweave[demo]'"
         )
+    variables = {"AUTH": str(enforce_iam).lower(), "SERVICES": services}
     with tempfile.TemporaryDirectory(prefix="trailweave-emulator-") as folder:
-        log = Path(folder, "log.txt")
-        process, port = _start(Path(folder), log, enforce_iam, services)
+        # Nobody can take the port before the child serves it.
+        with socket.create_server((LOOPBACK, 0)) as listener:
+            port = int(listener.getsockname()[1])
+            process = start(listener, Path(folder), variables, start_timeout_s)
         try:
-            _wait_until_healthy(process, port, log, start_timeout_s)
             yield Emulator(f"http://{LOOPBACK}:{port}", process.pid)
         finally:
             process.kill()  # nothing to save: all of its state is in memory
             process.wait()
 
 
-def _start(folder: Path, log: Path, enforce_iam: bool, services: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the child on a socket that we have bound: nobody can take the port between, no other interface opens."""
-    with socket.create_server((LOOPBACK, 0)) as listener, log.open("wb") as output:
-        port = int(listener.getsockname()[1])
+def start(
+    listener: socket.socket, folder: Path, variables: Mapping[str, str], timeout_s: float = 30.0
+) -> subprocess.Popen[bytes]:
+    """Ministack in a child process, healthy, on a bound socket; no other interface opens.
+
+    Its log and what it keeps lie in `folder`, which goes with this process. `variables` are added to what ministack
+    sees. Raises EmulatorError when it is not healthy in time; then it has been ended.
+    """
+    log, port = folder / "log.txt", int(listener.getsockname()[1])
+    with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our interpreter, our file
             [sys.executable, "-P", str(_CHILD), str(listener.fileno()), str(os.getpid()), str(folder)],
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_child_environment(port, folder, enforce_iam, services),
+            env={**_child_environment(port, folder), **variables},
             start_new_session=True,  # Ctrl-C is ours: the emulator must answer until the last run is finished
         )
-    return process, port
+    try:
+        _wait_until_healthy(process, port, log, timeout_s)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return process
 
 
-def _child_environment(port: int, folder: Path, enforce_iam: bool, services: str) -> dict[str, str]:
+def _child_environment(port: int, folder: Path) -> dict[str, str]:
     """What ministack is to see: no credentials of ours, no Docker (it would remove containers at start)."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
     return kept | {
@@ -137,8 +151,7 @@ def _child_environment(port: int, folder: Path, enforce_iam: bool, services: str
         "GATEWAY_PORT": str(port),
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "MINISTACK_REGION": REGION,
-        "SERVICES": services,
-        "AUTH": str(enforce_iam).lower(),
+        "SERVICES": SERVICES,
         "AWS_ACCESS_KEY_ID": _ROOT_KEY,
         "AWS_SECRET_ACCESS_KEY": _ROOT_KEY,
         "PERSIST_STATE": "0",

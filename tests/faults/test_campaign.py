@@ -32,14 +32,13 @@ from support.fault_proxy import (
 )
 from support.killable import IMPATIENT, Starter, die, was_killed
 from support.proxy import Action, Rule
+from support.replaying import replay_from
 from support.trails import s3_event
 from support.world import World, assert_one_to_one, event_rows, read_letters, read_rows
 
-from pipeline.commands import replay
 from pipeline.config import load
 from pipeline.demo.organisation import organisation
 from pipeline.query import connect, run
-from transforms.list_objects import Selection
 from transforms.stores.files import Output
 
 PROCESSES = 2
@@ -206,8 +205,7 @@ def downloaded(world: World, folder: Path) -> Path:
 
 def undisturbed(world: World, output: Path) -> Path:
     """The same bucket, replayed past the proxy."""
-    with_all: dict[str, Any] = {"workers": 1, "force": False, "dead_letters": False, "beam_flags": [], "quiet": True}
-    replay(load({"output": str(output)}), [f"s3://{world.bucket}/"], Selection(), **with_all)
+    replay_from(load({"output": str(output)}), f"s3://{world.bucket}/")
     return output
 
 

@@ -8,13 +8,11 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import apache_beam
@@ -22,6 +20,7 @@ import pytest
 from moto.moto_api._internal import moto_api_backend
 from moto.server import ThreadedMotoServer
 from moto.sts.models import sts_backends
+from support.served import ANY_PORT, Quiet, served
 from support.world import forget_clients
 
 from transforms.stores.aws import Access, principal
@@ -48,10 +47,7 @@ class Google:
 def google_machine() -> Iterator[Google]:
     state = Google()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            """Tests print no access log."""
-
+    class Handler(Quiet):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             if parts.path.startswith("/computeMetadata/") and self.headers["Metadata-Flavor"] != "Google":
@@ -73,14 +69,9 @@ def google_machine() -> Iterator[Google]:
             self.end_headers()
             self.wfile.write(content)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.address = f"127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
+    with served(ThreadingHTTPServer(ANY_PORT, Handler)) as port:
+        state.address = f"127.0.0.1:{port}"
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def token() -> str:

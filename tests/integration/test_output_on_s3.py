@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 from support.fault_proxy import cut, lost, s3_error, slow_down, sqs_denied
+from support.replaying import replay_from
 from support.trails import event_ids, records, s3_event, trail_key, trail_object
 from support.world import World, assert_one_to_one, event_rows, read_letters
 
-from pipeline.commands import begin, compact, load, repair, replay
+from pipeline.commands import begin, compact, load, repair
 from pipeline.compaction.compact import compact_partition
 from pipeline.demo.organisation import organisation
 from pipeline.graph import Plan
 from pipeline.ingest import ingest_until_stopped
 from pipeline.summary import Summary
 from schemas.errors import AccessError, ConfigError, StoreError
-from transforms.list_objects import Selection
 from transforms.receive_messages import Limits
 from transforms.stores.aws import Access
 from transforms.stores.files import prove
@@ -105,8 +105,7 @@ def test_s3_and_a_folder_hold_the_same_rows(aws: World, tmp_path: Path) -> None:
     trail = organisation(seed=9, accounts=3, regions=2, days=2, objects=30, events=1200)
     aws.put_all(dict(trail))
     ingest(plan(aws))
-    options = {"workers": 1, "force": False, "dead_letters": False, "beam_flags": [], "quiet": True}
-    replay(load(output=str(aws.output)), [f"s3://{aws.bucket}"], Selection(), **options)  # type: ignore[arg-type]
+    replay_from(load(output=str(aws.output)), f"s3://{aws.bucket}")
 
     tree = downloaded(aws)
 

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from support.credentials import assume, role, use, user
-from support.records import envelope
+from support.replaying import replay_records
+from support.served import ANY_PORT, Quiet, served
 from support.world import World
 from typer.testing import CliRunner
 
 from pipeline import alerts
 from pipeline.cli import app
-from pipeline.commands import load, replay
+from pipeline.commands import load
 from pipeline.config import Config
 from pipeline.sinks import Sink, deliver
 from pipeline.suppressions import read_suppressions
 from schemas.errors import ConfigError
-from transforms.list_objects import Selection
 from transforms.rules.book import RuleBook
 from transforms.rules.sigma import RuleSet
 from transforms.stores.aws import client
@@ -82,13 +80,7 @@ def rule_set(rules: Path) -> RuleSet:
 
 
 def keep(output: Path, rules: Path, *objects: Sequence[Any]) -> Config:
-    source = output.parent / f"in-{output.name}-{len(list(output.parent.iterdir()))}"
-    source.mkdir()
-    for number, records in enumerate(objects):
-        (source / f"{number}.json.gz").write_bytes(gzip.compress(envelope(records)))
-    config = load(output=str(output), rules=[rules])
-    replay(config, [str(source)], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True)
-    return config
+    return replay_records(load(output=str(output), rules=[rules]), *objects)
 
 
 def told(config: Config, **more: Any) -> list[dict[str, Any]]:
@@ -256,11 +248,7 @@ def test_ids_and_levels_that_are_none_are_told(tmp_path: Path, rules: Path) -> N
 
 
 def test_a_root_without_detections_is_refused_with_the_remedy(tmp_path: Path, rules: Path, rule_set: RuleSet) -> None:
-    source = tmp_path / "in"
-    source.mkdir()
-    (source / "0.json.gz").write_bytes(gzip.compress(envelope(USES)))
-    config = load(output=str(tmp_path / "out"), detections=False)
-    replay(config, [str(source)], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True)
+    config = replay_records(load(output=str(tmp_path / "out"), detections=False), USES)
     with pytest.raises(ConfigError, match=r"begun without detections; replay its raw records"):
         alerts.evaluate(config.root(), rule_set)
 
@@ -271,14 +259,14 @@ class Hook(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.answers: list[int] = []
         self.taken: list[Any] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(ANY_PORT, _Handler)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/secret-token"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     def do_POST(self) -> None:
         hook: Any = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -288,19 +276,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer)
         self.end_headers()
 
-    def log_message(self, *_: Any) -> None:
-        pass
-
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
     server = Hook()
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(server):
+        yield server
 
 
 def no_pause(_: float) -> None:

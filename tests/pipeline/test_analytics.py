@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 import pytest
 from support.credentials import assume, use, user
-from support.records import ACCOUNT, OTHER, envelope, event_id
+from support.records import ACCOUNT, OTHER, event_id
+from support.replaying import replay_records
 
 from pipeline import alerts
-from pipeline.commands import load, replay
+from pipeline.commands import load
 from pipeline.config import Config
-from transforms.list_objects import Selection
 from transforms.rules.sigma import RuleSet
 
 NO_RULES = RuleSet((), (), (), ())
@@ -35,13 +34,7 @@ def daily(days: int, **members: Any) -> list[Any]:
 
 
 def keep(output: Path, *objects: Sequence[Any]) -> Config:
-    source = output.parent / f"in-{output.name}"
-    source.mkdir()
-    for number, records in enumerate(objects):
-        (source / f"{number}.json.gz").write_bytes(gzip.compress(envelope(records)))
-    config = load(output=str(output))
-    replay(config, [str(source)], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True)
-    return config
+    return replay_records(load(output=str(output)), *objects)
 
 
 def told(config: Config) -> list[dict[str, Any]]:

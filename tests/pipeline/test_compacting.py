@@ -11,11 +11,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from support.replaying import replay_from
 from support.trails import records, trail_key, trail_object
 from support.world import event_rows, read_rows
 
 from pipeline import query
-from pipeline.commands import compact, load, repair, replay
+from pipeline.commands import compact, load, repair
 from pipeline.compaction import beside
 from pipeline.compaction import compact as compaction
 from pipeline.compaction.compact import Compacted, chosen_partitions
@@ -24,7 +25,6 @@ from pipeline.demo.organisation import organisation
 from schemas.datasets import ALL
 from schemas.errors import AccessError, StoreError
 from schemas.values import Partition
-from transforms.list_objects import Selection
 from transforms.stores.files import Output
 from transforms.stores.local import LocalStore
 from transforms.stores.settings import Settings
@@ -43,11 +43,7 @@ def given(folder: Path, objects: dict[str, bytes]) -> Path:
 
 
 def replayed(output: Path, source: Path, **flags: Any) -> Counter[str]:
-    config = load(output=str(output), **flags)
-    done = replay(
-        config, [str(source)], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True
-    )
-    return done.counts
+    return replay_from(load(output=str(output), **flags), source).counts
 
 
 def aged(output: Path, seconds: float = TWO_DAYS_S) -> None:

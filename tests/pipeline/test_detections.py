@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.replaying import replay_from
 
 from pipeline import query
 from pipeline.commands import hunt as look
-from pipeline.commands import load, repair, replay
+from pipeline.commands import load, repair
 from pipeline.hunt import hunt
 from pipeline.summary import Summary
 from schemas.errors import ConfigError
@@ -61,10 +62,7 @@ def trail(folder: Path, *objects: list[dict[str, Any]]) -> Path:
 
 def replayed(source: Path, output: Path, *rules: Path, **flags: Any) -> Summary:
     config = load(output=str(output), rules=list(rules) or None, **flags)
-    everything = Selection()
-    return replay(
-        config, [str(source)], everything, workers=1, force=False, dead_letters=False, beam_flags=(), quiet=True
-    )
+    return replay_from(config, source, force=False)
 
 
 def hits(output: Path, view: str = "detections") -> list[tuple[Any, ...]]:

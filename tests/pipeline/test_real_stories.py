@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from support.published import DATA, published
+from support.replaying import replay_from
 from support.trails import trail_object
 
 from pipeline import query
-from pipeline.commands import load, replay
+from pipeline.commands import load
 from schemas.errors import ConfigError
-from transforms.list_objects import Selection
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no data of others at {DATA} (TRAILWEAVE_DATA)")
 
@@ -40,8 +40,7 @@ def replayed(objects: list[list[Any]], folder: Path, **flags: Any) -> Path:
 
 
 def replayed_from(source: str, output: Path, **flags: Any) -> None:
-    config = load(output=str(output), **flags)
-    replay(config, [source], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True)
+    replay_from(load(output=str(output), **flags), source)
 
 
 @pytest.fixture(scope="module")

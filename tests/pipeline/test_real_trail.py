@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from support.replaying import replay_from
 from support.trails import event_ids, s3_event
 from support.world import World, assert_one_to_one, event_rows
 
-from pipeline.commands import load, replay
+from pipeline.commands import load
 from pipeline.summary import Summary
-from transforms.list_objects import Selection
 
 DATA = Path(os.environ.get("TRAILWEAVE_DATA", "../shared/data")) / "suzaku-sample-data"
 
@@ -43,8 +43,7 @@ def delivered(objects: dict[str, bytes]) -> list[str]:
 
 
 def replayed(output: str, source: str, **flags: object) -> Summary:
-    config = load(output=output, **flags)
-    return replay(config, [source], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True)
+    return replay_from(load(output=output, **flags), source)
 
 
 def ingested_twice(aws: World, objects: dict[str, bytes]) -> Summary:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.credentials import assume, role, session, use, user
-from support.records import ACCOUNT, DAY, OTHER, envelope, event_id
+from support.records import ACCOUNT, DAY, OTHER, event_id
+from support.replaying import replay_records
 from typer.testing import CliRunner
 
 from pipeline import query
 from pipeline.cli import app
-from pipeline.commands import load, replay
+from pipeline.commands import load
 from pipeline.recorder import Recorder
 from pipeline.stories import FIRST, LAST, stitch
 from schemas.errors import ConfigError
-from transforms.list_objects import Selection
 
 MADE = {"accessKey": {"accessKeyId": "AKIASPARE", "userName": "spare"}}
 ISSUE = assume("issue", 100, user())
@@ -37,17 +35,13 @@ def recorder_of(output: Path, **more: Any) -> Recorder:
     return Recorder("stitch", lambda: stitch(root, FIRST, LAST), **more)
 
 
-def kept(output: Path, name: str, records: Sequence[Any]) -> None:
-    source = output.parent / f"in-{name}"
-    source.mkdir()
-    (source / f"{name}.json.gz").write_bytes(gzip.compress(envelope(records)))
-    config = load(output=str(output))
-    replay(config, [str(source)], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True)
+def kept(output: Path, *records: Any) -> None:
+    replay_records(load(output=str(output)), records)
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    kept(tmp_path / "out", "uses", USES)
+    kept(tmp_path / "out", *USES)
     return tmp_path / "out"
 
 
@@ -74,7 +68,7 @@ def test_a_link_that_comes_late_changes_the_answer_and_no_file(output: Path) -> 
     assert told("stitch", output=output) == "0 sessions have a new story\n"
     before = {path: path.read_bytes() for path in output.rglob("*.parquet")}
 
-    kept(output, "late", [ISSUE])
+    kept(output, ISSUE)
 
     (summary, sessions) = (shown(output, "--event", event_id("use"))[name] for name in ("summary", "sessions"))
     assert summary["root_identity"] == "ana"
@@ -101,7 +95,7 @@ def test_what_a_micro_batch_touches_is_recorded_after_it_in_a_tenth_of_the_time(
 
     recorder.after_run(Counter(commits=1))
     assert recorded() == 3
-    kept(output, "late", [ISSUE])
+    kept(output, ISSUE)
     recorder.after_run(Counter(commits=1))
     assert recorded() == 3
     # A micro-batch without events ends the wait too.
@@ -130,7 +124,7 @@ def test_only_sessions_of_the_range_are_recorded(output: Path) -> None:
 
 
 def test_a_story_is_found_by_id_event_key_and_identity(output: Path) -> None:
-    kept(output, "issue", [ISSUE])
+    kept(output, ISSUE)
     stories = json.loads(told("story", "list", "--json", output=output))
     assert [(it["root_identity"], it["sessions"], it["depth"]) for it in stories] == [("ana", 2, 1), ("bob", 1, 0)]
     id_ = stories[0]["story_id"]
@@ -155,7 +149,7 @@ def test_a_story_is_found_by_id_event_key_and_identity(output: Path) -> None:
 
 
 def test_the_page_draws_the_chain_and_the_list_narrows(output: Path) -> None:
-    kept(output, "issue", [ISSUE])
+    kept(output, ISSUE)
     page = told("story", "show", "--key", "ASIAROLE", output=output)
     assert "1. ana in 111122223333" in page
     assert "└── 2. admin/work in 444455556666" in page
@@ -176,7 +170,7 @@ def test_what_is_not_there_or_not_clear_is_said(output: Path) -> None:
     }.items():
         with pytest.raises(ConfigError, match=message):
             told("story", "show", *arguments, output=output)
-    kept(output, "more", [use("second", 70, user("bob", "AKIABOB2"))])
+    kept(output, use("second", 70, user("bob", "AKIABOB2")))
     several = CliRunner().invoke(app, ["story", "show", "--identity", "bob", "--output", str(output)])
     assert "2 stories are meant; show one of them by its id" in several.stderr
     assert several.stdout.count("bob") == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
@@ -13,12 +12,12 @@ import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 from support.credentials import role, use, user
-from support.records import ACCOUNT, OTHER, envelope, event_id
+from support.records import ACCOUNT, OTHER, event_id
+from support.replaying import replay_records
 
 from pipeline import alerts
-from pipeline.commands import load, replay
+from pipeline.commands import load
 from pipeline.config import Config
-from transforms.list_objects import Selection
 from transforms.rules.sigma import RuleSet
 
 NO_RULES = RuleSet((), (), (), ())
@@ -166,13 +165,7 @@ def enrichment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def keep(output: Path, enrichment: dict[str, Any], *objects: Sequence[Any]) -> Config:
-    source = output.parent / f"in-{output.name}"
-    source.mkdir(parents=True)
-    config = load(output=str(output), enrichment=enrichment)
-    for number, records in enumerate(objects):
-        (source / f"{number}.json.gz").write_bytes(gzip.compress(envelope(records)))
-    replay(config, [str(source)], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True)
-    return config
+    return replay_records(load(output=str(output), enrichment=enrichment), *objects)
 
 
 def evaluated(config: Config) -> list[dict[str, Any]]:
@@ -306,11 +299,7 @@ def test_a_late_event_moves_a_first_time_and_supersedes_its_alert(tmp_path: Path
     made = [*usual(olga), call(olga, ODD, what="iam:CreateUser")]
     (before,) = evaluated(keep(tmp_path / "out", enrichment, made))
     late = call(olga, 17, what="iam:CreateUser")
-    config = load(output=str(tmp_path / "out"), enrichment=enrichment)
-    source = tmp_path / "late.json.gz"
-    source.write_bytes(gzip.compress(envelope([late])))
-    replay(config, [str(source)], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True)
-    after = {row["alert_id"]: row for row in evaluated(config)}
+    after = {row["alert_id"]: row for row in evaluated(keep(tmp_path / "out", enrichment, [late]))}
     assert len(after) == 2
     assert after.pop(before["alert_id"])["status"] == "superseded"
     (row,) = after.values()

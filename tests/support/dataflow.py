@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+from support.served import ANY_PORT, Quiet, served
 
 _PATH = re.compile(r"/v1b3/projects/[^/]+/locations/[^/]+/jobs(?:/(?P<id>[^/]+)(?P<part>/\w+)?)?")
 # As Google's client sends them.
@@ -46,23 +48,14 @@ class Dataflow:
 def dataflow() -> Iterator[Dataflow]:
     """A service on a free port, until the end of the block."""
     state = Dataflow()
-    server = ThreadingHTTPServer(("localhost", 0), type("Handler", (_Handler,), {"state": state}))
-    server.daemon_threads = True
-    state.endpoint = f"http://localhost:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
+    with served(ThreadingHTTPServer(ANY_PORT, type("Handler", (_Handler,), {"state": state}))) as port:
+        state.endpoint = f"http://localhost:{port}"
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     state: Dataflow
     protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: Any) -> None:
-        """Tests print no access log."""
 
     def do_POST(self) -> None:
         body = self._body()

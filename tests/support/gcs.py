@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
 
+from support.served import ANY_PORT, Quiet, served
 from transforms.stores import gcloud
 
 Action = Literal["create", "get", "list", "stat", "delete"]
@@ -95,23 +96,17 @@ def gcs() -> Iterator[Gcs]:
     """An emulator on a free port, until the end of the block."""
     state = Gcs()
     handler = type("Handler", (_Handler,), {"state": state})
-    server = _Server(("127.0.0.1", 0), handler)
-    state.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield state
-    finally:
-        # The product keeps one client an address, with its connections.
-        gcloud._client(state.endpoint)._http.close()
-        gcloud._client.cache_clear()
-        server.shutdown()
-        server.server_close()
+    with served(_Server(ANY_PORT, handler)) as port:
+        state.endpoint = f"http://127.0.0.1:{port}"
+        try:
+            yield state
+        finally:
+            # The product keeps one client an address, with its connections.
+            gcloud._client(state.endpoint)._http.close()
+            gcloud._client.cache_clear()
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is none of the test's business; anything else is."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
@@ -124,14 +119,11 @@ class _Refusal(Exception):
         self.status, self.said = status, said
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     state: Gcs
     protocol_version = "HTTP/1.1"
 
     _named = ""
-
-    def log_message(self, *_: Any) -> None:
-        """Tests print no access log."""
 
     def do_GET(self) -> None:
         self._serve(self._get)

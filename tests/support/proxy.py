@@ -22,11 +22,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-LOOPBACK = "127.0.0.1"
+from support.served import ANY_PORT, Quiet, served
+
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 
@@ -165,34 +166,22 @@ def fault_proxy(upstream_url: str) -> Iterator[FaultProxy]:
     class Handler(_Handler):
         faults = proxy
 
-    server = _Server((LOOPBACK, 0), Handler)
-    proxy.endpoint_url = f"http://{LOOPBACK}:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with served(_Server(ANY_PORT, Handler)) as port:
+        proxy.endpoint_url = f"http://127.0.0.1:{port}"
         yield proxy
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
     request_queue_size = 256
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that was killed breaks its connections."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     faults: FaultProxy
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-
-    def log_message(self, *args: Any) -> None:
-        """Silence."""
 
     def _serve(self) -> None:
         body = self._read_body()

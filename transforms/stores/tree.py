@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -70,7 +71,11 @@ def parse_name(name: str) -> Numbered | None:
 def list_files(store: Store, dataset: Dataset, partition: Partition, after: int = 0) -> list[Numbered]:
     """The partition's files with a first number above `after`, in order; parts that a range covers are left out."""
     names = store.names(folder_of(dataset, partition), f"{after:08d}.zzz" if after else "")
-    files = sorted(file for file in map(parse_name, names) if file)
+    return counted(sorted(file for file in map(parse_name, names) if file))
+
+
+def counted(files: Sequence[Numbered]) -> list[Numbered]:
+    """The files of one partition that readers count, as they were given: those that no range of them covers."""
     ranges = [file for file in files if file.is_range]
     return [file for file in files if not any(wide.covers(file) for wide in ranges)]
 

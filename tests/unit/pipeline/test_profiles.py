@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from support.credentials import use, user
-from support.records import envelope, event_id
+from support.records import event_id
+from support.replaying import replay_records
 
 from pipeline import profiles, query
-from pipeline.commands import load, replay
+from pipeline.commands import load
 from pipeline.compaction import compact
 from schemas.datasets import EVENTS, PROFILES, RAW
-from transforms.list_objects import Selection
 from transforms.stores.files import Output, open_store
 from transforms.stores.settings import Settings
 from transforms.stores.tree import Numbered, folder_of, list_partitions
@@ -25,14 +24,9 @@ RECORDS = [use(f"e-{n:02}", 600 * n, user(), eventName="ListRoles" if n % 3 else
 
 
 def keep(output: Path, *objects: Sequence[Any]) -> Output:
-    source = output.parent / f"in-{output.name}"
-    source.mkdir()
-    for number, records in enumerate(objects):
-        (source / f"{number}.json.gz").write_bytes(gzip.compress(envelope(records)))
-        config = load(output=str(output))
-        replay(
-            config, [str(source)], Selection(), workers=1, force=True, dead_letters=False, beam_flags=[], quiet=True
-        )
+    config = load(output=str(output))
+    for records in objects:
+        replay_records(config, records)
     return config.root()
 
 

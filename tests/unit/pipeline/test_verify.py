@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.digests import Trail, digest_key, key_file, key_list
 from support.fault_proxy import answering, denied, s3_error
+from support.replaying import replay_from
 from support.trails import record, records, trail_key, trail_object
 from support.world import World
 
@@ -307,16 +308,14 @@ def test_a_bad_object_is_known_as_a_dead_letter(aws: World, tmp_path: Path) -> N
 
 
 def test_a_folder_is_compared_without_signatures(tmp_path: Path) -> None:
-    from pipeline.commands import load, replay
-    from transforms.list_objects import Selection
+    from pipeline.commands import load
 
     folder = tmp_path / "in"
     for key, body in LOGS:
         (folder / key).parent.mkdir(parents=True, exist_ok=True)
         (folder / key).write_bytes(body)
     output = str(tmp_path / "out")
-    more: dict[str, Any] = {"workers": 1, "force": False, "dead_letters": False, "beam_flags": [], "quiet": True}
-    replay(load(output=output), [str(folder)], Selection(), **more)
+    replay_from(load(output=output), folder)
     (folder / LOGS[0][0]).write_bytes(b"else")
     (folder / LOGS[1][0]).unlink()
 
