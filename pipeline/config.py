@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,8 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
+from pipeline.logs import FORMAT_VARIABLE
 from pipeline.sinks import Sink, stdout_sink
 from schemas.errors import ConfigError
 from transforms.decoding.inflate import Caps
@@ -26,6 +34,7 @@ from transforms.stores.settings import Settings
 from transforms.stores.sources import Source
 
 FILE = "trailweave.toml"
+PREFIX = "TRAILWEAVE_"
 _ROLE = r"^arn:aws[\w-]*:iam::\d{12}:role/.+$"
 # What a text that must have a form looks like.
 _EXAMPLES = {
@@ -174,7 +183,7 @@ class Config(BaseSettings):
     """Every option, by the name that it has in trailweave.toml; sizes in bytes, times in seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TRAILWEAVE_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -275,6 +284,24 @@ class Config(BaseSettings):
         return {name: known[name] for name in names or known}
 
 
+# Tables by the name under which they stand, and how those are written that stand there more than once.
+_TABLES: dict[Any, type[BaseModel]] = {
+    "enrichment": EnrichmentConfig,
+    "sink": SinkConfig,
+    "source": SourceConfig,
+    "output_access": AccessConfig,
+    "client_side": ClientSideConfig,
+    "via": RoleConfig,
+}
+_LISTED = {"source": "[[source]]", "sink": "[[sink]]", "via": "[[source.via]]"}
+_FORMS = {
+    "bool_parsing": "true or false is expected",
+    "bool_type": "true or false is expected",
+    "string_type": "text is expected, in quotes",
+    "path_type": "a path is expected, in quotes",
+}
+
+
 def config_file() -> Path | None:
     """`./trailweave.toml`, else `$XDG_CONFIG_HOME/trailweave/config.toml`, if there is one."""
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
@@ -284,12 +311,33 @@ def config_file() -> Path | None:
 def load(flags: Mapping[str, Any]) -> Config:
     """The configuration under the given flags (those that are None were not given)."""
     given = {name: value for name, value in flags.items() if value is not None}
+    _refuse_misspelt(os.environ)
     try:
         return Config(**given)
     except ValidationError as error:
         raise _refusal(error) from None
+    except SettingsError as error:
+        # Its text names the option alone; its cause may show a secret.
+        named = str(error).split('"')[1].upper()
+        raise ConfigError(
+            f"{PREFIX}{named}, or a part of it, is no JSON: in the environment lists and tables are, such as"
+            f""" {PREFIX}RULES='["one", "two"]'"""
+        ) from None
     except ValueError as error:
-        raise ConfigError(f"{config_file() or 'the environment'} cannot be read: {error}") from error
+        raise ConfigError(f"{config_file()} cannot be read: {error}") from error
+
+
+def _refuse_misspelt(environment: Mapping[str, str]) -> None:
+    """Refuse a variable that looks like an option. Kubernetes, for one, sets others that begin as ours do."""
+    tables = {name: _TABLES[name] for name in _TABLES if name in Config.model_fields and name not in _LISTED}
+    parts = {f"{name}__{part}" for name, table in tables.items() for part in table.model_fields}
+    known = {name.upper() for name in {*Config.model_fields, *parts}} | {FORMAT_VARIABLE.removeprefix(PREFIX)}
+    for name in sorted(environment):
+        plain = name.upper().removeprefix(PREFIX)
+        if plain == name.upper() or plain in known:
+            continue
+        if close := difflib.get_close_matches(plain, known, 1, 0.75):
+            raise ConfigError(f"the environment's {name} is no option (did you mean {PREFIX}{close[0]}?)")
 
 
 def queue_source(queue_url: str) -> Source:
@@ -308,24 +356,29 @@ def _refusal(error: ValidationError) -> ConfigError:
 def _told(problem: Any) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        tables: dict[Any, type[BaseModel]] = {
-            "enrichment": EnrichmentConfig,
-            "sink": SinkConfig,
-            "source": SourceConfig,
-            "output_access": AccessConfig,
-            "client_side": ClientSideConfig,
-            "via": RoleConfig,
-        }
-        table = next((tables[part] for part in reversed(problem["loc"][:-1]) if part in tables), Config)
-        names = {*table.model_fields}
-        return f"unknown option {path!r}{_hint(str(problem['loc'][-1]), names)}"
+        table = next((_TABLES[part] for part in reversed(problem["loc"][:-1]) if part in _TABLES), Config)
+        return f"unknown option {path!r}{_hint(str(problem['loc'][-1]), {*table.model_fields})}"
     if problem["type"] == "missing":
         return f"option {path!r} is missing"
     # A table may hold a secret.
     shown = isinstance(problem["input"], str | int | float) and "external_id" not in path
     value = f"the value {problem['input']!r}" if shown else "a value that it cannot have"
-    like = _EXAMPLES.get(str(problem["loc"][-1])) if problem["type"] == "string_pattern_mismatch" else None
-    return f"option {path!r} has {value}: {f'it looks like {like}' if like else problem['msg'].lower()}"
+    return f"option {path!r} has {value}: {_expected(problem, shown=shown)}"
+
+
+def _expected(problem: Any, *, shown: bool) -> str:
+    """What the option may be, with an example where the form is the fault."""
+    named = next(part for part in reversed(problem["loc"]) if isinstance(part, str))
+    kind = problem["type"]
+    if kind in ("tuple_type", "model_type", "dict_type") and named in _TABLES:
+        many = "such tables are" if named in _LISTED else "a table is"
+        return f"{many} expected, written {_LISTED.get(named, f'[{named}]')}"
+    if kind == "tuple_type":
+        example = json.dumps([problem["input"] if shown else "..."])
+        return f"a list is expected, such as {named} = {example}"
+    if kind == "string_pattern_mismatch" and named in _EXAMPLES:
+        return f"it looks like {_EXAMPLES[named]}"
+    return _FORMS.get(kind) or str(problem["msg"]).lower()
 
 
 def _hint(name: str, known: Any) -> str:

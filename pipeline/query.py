@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline import sql as texts
+from pipeline.interrupts import interruptible
 from pipeline.sql.library import NamedQuery, Parameter, library, named
 from pipeline.sql.tree import PARQUET, attach, open_tree, relation, snapshot
 from schemas.errors import ConfigError, StoreError, TrailweaveError
@@ -69,6 +70,7 @@ def connect(output: Output) -> duckdb.DuckDBPyConnection:
             "temp_directory": str(Path(tempfile.gettempdir(), f"trailweave-query-{uuid.uuid4().hex}")),
         }
     )
+    interruptible(connection)
     connection.execute("SET TimeZone = 'UTC'")
     attach(connection, store, (texts.text(f"views/{view}") for view in _VIEWS))
     connection.execute("SET lock_configuration = true")

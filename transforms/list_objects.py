@@ -66,9 +66,18 @@ class Selection:
         )
 
     def takes_key(self, key: str) -> bool:
-        """Whether the object is selected and can be a log file, or is one of a raw tree."""
+        """Whether the object is selected and can be a log file, or is one of a raw tree.
+
+        Raises `ConfigError` where regions are asked of a raw tree: one file of it holds those of a whole account.
+        """
         found = facts(key)
-        if no_trail(key) is not None and not _RAW_FILE.search(key):
+        if _RAW_FILE.search(key):
+            if self.regions:
+                raise ConfigError(
+                    f"--region cannot be asked of a raw tree, whose files hold all regions of a day: {key};"
+                    " leave it out, and ask the new output by its column region"
+                )
+        elif no_trail(key) is not None:
             return False
         return not found.is_digest and self.takes(found.account, found.region, found.day, found.day)
 

@@ -10,8 +10,11 @@ from typing import Annotated, NoReturn, TextIO
 
 import typer
 
+from pipeline.interrupts import interrupting
 from schemas.errors import OutputError, TrailweaveError
 
+# What Typer makes of KeyboardInterrupt.
+_INTERRUPTED = 130
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 
 app = typer.Typer(
@@ -28,9 +31,15 @@ def main() -> None:
     _ready_streams()
     try:
         try:
-            app()
+            with interrupting():
+                app()
         finally:
             sys.stdout.flush()
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != _INTERRUPTED:
+            raise
+        print("trailweave: interrupted", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
     except TrailweaveError as error:
         _fail(error)
     except BrokenPipeError:

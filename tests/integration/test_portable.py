@@ -42,8 +42,8 @@ pytestmark = [
     ),
 ]
 
-MESSAGES = int(os.environ.get("TRAILWEAVE_MESSAGES", "3000"))
-BACKLOG = int(os.environ.get("TRAILWEAVE_BACKLOG", "100000"))
+MESSAGES = int(os.environ.get("TRAILWEAVE_TESTS_MESSAGES", "3000"))
+BACKLOG = int(os.environ.get("TRAILWEAVE_TESTS_BACKLOG", "100000"))
 VISIBILITY_S = 30
 
 

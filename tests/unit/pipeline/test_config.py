@@ -127,6 +127,23 @@ BAD = {
 }
 
 
+BAD |= {
+    "a list as text": (
+        '[[source]]\nname = "a"\nbuckets = "x"',
+        "'source.0.buckets' has the value 'x'",
+        'a list is expected, such as buckets = ["x"]',
+    ),
+    "a list as a number": ("rules = 1", "'rules' has the value 1", "a list is expected, such as rules = [1]"),
+    "tables as text": ('source = "x"', "'source' has the value 'x'", "such tables are expected, written [[source]]"),
+    "one table of many": ('[sink]\nname = "a"', "'sink'", "such tables are expected, written [[sink]]"),
+    "a table among text": ('sink = ["x"]', "'sink.0' has the value 'x'", "written [[sink]]"),
+    "a table as text": ('enrichment = "x"', "'enrichment' has the value 'x'", "written [enrichment]"),
+    "a choice": ('normalize = "maybe"', "'normalize' has the value 'maybe'", "true or false is expected"),
+    "a number for text": ("output = 3", "'output' has the value 3", "text is expected, in quotes"),
+    "a number for a path": ("rules = [1]", "'rules.0' has the value 1", "a path is expected, in quotes"),
+}
+
+
 @pytest.mark.parametrize(("text", "thing", "remedy"), BAD.values(), ids=BAD)
 def test_a_bad_value_names_the_option_the_value_and_what_is_valid(
     write: Write, text: str, thing: str, remedy: str
@@ -143,6 +160,56 @@ def test_a_bad_variable_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAILWEAVE_MAX_WAIT", "soon")
 
     assert "'max_wait' has the value 'soon'" in refusal()
+
+
+MISSPELT = {
+    "TRAILWEAVE_OUTPTU": "TRAILWEAVE_OUTPUT",
+    "TRAILWEAVE_OUTPUT_DIR": "TRAILWEAVE_OUTPUT",
+    "TRAILWEAVE_NORMALISE": "TRAILWEAVE_NORMALIZE",
+    "TRAILWEAVE_LOGFORMAT": "TRAILWEAVE_LOG_FORMAT",
+    "TRAILWEAVE_OUTPUT_ACCESS_REGION": "TRAILWEAVE_OUTPUT_ACCESS__REGION",
+    "trailweave_max_wiat": "TRAILWEAVE_MAX_WAIT",
+}
+
+
+@pytest.mark.parametrize(("given", "meant"), MISSPELT.items())
+def test_a_misspelt_variable_is_refused_with_the_nearest_name(
+    given: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(given, "1")
+
+    assert refusal() == f"the environment's {given} is no option (did you mean {meant}?)"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TRAILWEAVE_PORT_8080_TCP_ADDR",
+        "TRAILWEAVE_SERVICE_HOST",
+        "TRAILWEAVE_SERVICE_PORT_METRICS",
+        "TRAILWEAVE_PORT",
+        "TRAILWEAVE_DATA",
+        "TRAILWEAVE_SECRETS",
+        "TRAILWEAVE_LOG_FORMAT",
+    ],
+)
+def test_what_kubernetes_and_others_set_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "json")
+
+    assert load({}) == Config()
+
+
+@pytest.mark.parametrize("name", ["TRAILWEAVE_RULES", "TRAILWEAVE_SOURCE", "TRAILWEAVE_ENRICHMENT__TOR"])
+def test_a_list_that_is_no_json_is_told_with_an_example_and_without_its_value(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, SECRET)
+
+    told = refusal()
+
+    assert told.startswith(f"{name.split('__')[0]}, or a part of it, is no JSON")
+    assert """TRAILWEAVE_RULES='["one", "two"]'""" in told
+    assert SECRET not in told
 
 
 def test_a_file_that_is_no_toml_is_named(write: Write) -> None:

@@ -157,3 +157,15 @@ def test_no_folder_above_a_selected_key_is_passed_over(
 
     if selection.takes_key(key):
         assert all(selection.enters(key[: found.end()]) for found in re.finditer("/", key))
+
+
+@pytest.mark.parametrize("below", ["", "aws_s3_raw", "aws_s3_raw/account_id=111122223333/day=2026-01-12"])
+def test_regions_cannot_be_asked_of_a_raw_tree(tmp_path: Path, below: str) -> None:
+    file = tmp_path / "aws_s3_raw/account_id=111122223333/day=2026-01-12/00000001.parquet"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+
+    with pytest.raises(ConfigError, match="--region cannot be asked of a raw tree"):
+        list(list_objects(str(tmp_path / below), Access(), Selection(regions=frozenset({"us-east-1"}))))
+    (ref,) = list_objects(str(tmp_path / below), Access(), Selection(accounts=frozenset({"111122223333"})))
+    assert ref.key == str(file)
