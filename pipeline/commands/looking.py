@@ -12,21 +12,22 @@ from schemas.errors import ConfigError
 
 def status(config: Config, *, as_json: bool, every_s: float | None = None) -> None:
     """Print the state of the output root; with `every_s` again and again, until a signal comes."""
-    from pipeline import status as page
+    from pipeline import status as state
     from pipeline.ingest import stopping
     from pipeline.rows import console
+    from pipeline.status_page import render, watch
     from transforms.receive_messages import STOP
 
     output = config.root()
     if as_json:
         if every_s is not None:
             raise ConfigError("--watch is for people; --json prints one object, ask for it again")
-        print(page.as_json(page.status(output)))
+        print(state.as_json(state.status(output)))
     elif every_s is None:
-        page.render(page.status(output), console(sys.stdout))
+        render(state.status(output), console(sys.stdout))
     else:
         with stopping():
-            page.watch(lambda: page.status(output), console(sys.stdout), lambda: not STOP.wait(every_s))
+            watch(lambda: state.status(output), console(sys.stdout), lambda: not STOP.wait(every_s))
 
 
 def query(config: Config, sql: str | None, name: str | None, parameters: Mapping[str, str], form: str) -> None:

@@ -18,10 +18,9 @@ from pipeline.status import (
     PartitionStatus,
     Records,
     as_json,
-    render,
     status,
-    watch,
 )
+from pipeline.status_page import render, watch
 from schemas.datasets import EVENTS, RAW
 from schemas.errors import AccessError, ConfigError
 from transforms.stores.files import Output
