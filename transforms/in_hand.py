@@ -28,7 +28,6 @@ class Hand:
 
     def __init__(self, messages: Sequence[Message], sources: Mapping[str, Source]) -> None:
         self._sources = sources
-        self._traits: dict[str, queue.QueueTraits] = {}
         self._messages = dict(enumerate(messages))
         self._receipts = {number: it.receipt for number, it in self._messages.items() if it.receipt}
         self._missing = {number: len(it.objects) for number, it in self._messages.items()}

@@ -9,8 +9,8 @@ from typing import Any
 import apache_beam as beam
 
 from schemas.values import Slice
+from transforms.detections import united
 from transforms.rules.book import RuleBook
-from transforms.rules.commits import united
 
 
 def match_rules(derived: Slice, book: RuleBook) -> Slice:

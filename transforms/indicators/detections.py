@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.values import Commit
+from transforms.detections import by_commit, no_detections
 from transforms.indicators.lists import Lists
 from transforms.indicators.matching import IndicatorMatcher, Places
-from transforms.rules.commits import by_commit, no_detections
 
 _HIGH, _MEDIUM = 75, 40
 _MOST_NAMED = 3

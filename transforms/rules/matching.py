@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.values import Commit
+from transforms.detections import by_commit, no_detections
 from transforms.providers import Provider
 from transforms.rules.columns import Mask, Rows
-from transforms.rules.commits import by_commit, no_detections
 from transforms.rules.conditions import (
     Absent,
     All,
