@@ -8,25 +8,21 @@ from __future__ import annotations
 import contextlib
 import io
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import pyarrow as pa
 
 from schemas.errors import AccessError
 from transforms.stores import gcloud
 from transforms.stores.aws import AwsFault
+from transforms.stores.bucket import BucketStore
 from transforms.stores.listed import Listed
-from transforms.stores.ranged import ranged
 
 
 @dataclass(frozen=True)
-class GcsStore:
+class GcsStore(BucketStore):
     """A prefix of a bucket on Google Cloud Storage."""
 
-    bucket: str
-    prefix: str
+    scheme = "gs"
 
     def create(self, path: str, content: bytes) -> bool:
         return self._create(path, io.BytesIO(content))
@@ -56,45 +52,19 @@ class GcsStore:
             if fault.kind != "missing":
                 raise AccessError(str(fault)) from fault
 
-    def read(self, path: str) -> bytes | None:
-        try:
-            return self._get(path)
-        except AwsFault as fault:
-            if fault.kind == "missing":
-                return None
-            raise AccessError(str(fault)) from fault
-
-    def _get(self, path: str, **part: int) -> bytes:
+    def _get(self, path: str, part: tuple[int, int] | None = None) -> bytes:
+        first, last = part or (None, None)
         with self._calling("storage.objects.get", path):
-            content: bytes = self._blob(path).download_as_bytes(raw_download=True, timeout=gcloud.TIMEOUT_S, **part)
+            content: bytes = self._blob(path).download_as_bytes(
+                start=first, end=last, raw_download=True, timeout=gcloud.TIMEOUT_S
+            )
             return content
 
-    def open(self, path: str) -> pa.NativeFile:
-        size = self._size(path)
-        if size is None:
-            raise FileNotFoundError(self.describe(path))
-        return ranged(partial(self.read_range, path), size)
-
-    def exists(self, path: str) -> bool:
-        return self._size(path) is not None
-
-    def _size(self, path: str) -> int | None:
-        try:
-            with self._calling("storage.objects.get", path):
-                found = self._blob(path)
-                found.reload(timeout=gcloud.TIMEOUT_S)
-                return int(found.size)
-        except AwsFault as fault:
-            if fault.kind == "missing":
-                return None
-            raise AccessError(str(fault)) from fault
-
-    def read_range(self, path: str, start: int, size: int) -> bytes:
-        """`size` bytes of the object from `start`."""
-        try:
-            return self._get(path, start=start, end=start + size - 1)
-        except AwsFault as fault:
-            raise AccessError(str(fault)) from fault
+    def _length(self, path: str) -> int:
+        with self._calling("storage.objects.get", path):
+            found = self._blob(path)
+            found.reload(timeout=gcloud.TIMEOUT_S)
+            return int(found.size)
 
     def names(self, folder: str, after: str = "") -> list[str]:
         prefix = self._folder(folder)
@@ -119,18 +89,8 @@ class GcsStore:
         found = (it[len(prefix) : -1] for page in listing for it in page.prefixes)
         return sorted(name for name in found if name and name[0] != ".")
 
-    def describe(self, path: str) -> str:
-        return f"gs://{self.bucket}/{self.key(path)}"
-
-    def _folder(self, folder: str) -> str:
-        return self.key(folder).rstrip("/") + "/" if folder or self.prefix else ""
-
     def _blob(self, path: str) -> Any:
         return gcloud.blob(self.bucket, self.key(path))
-
-    def key(self, path: str) -> str:
-        """The object's name in the bucket."""
-        return "/".join(part for part in (self.prefix, path) if part)
 
     def _calling(self, action: str, path: str) -> contextlib.AbstractContextManager[None]:
         return gcloud.calling(action, self.describe(path))

@@ -9,27 +9,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-
 from schemas.errors import AccessError, StoreError
 from transforms.stores.aws import Access, AwsFault, calling, client
+from transforms.stores.bucket import BucketStore
 from transforms.stores.listed import Listed
-from transforms.stores.ranged import ranged
 
 _TRIES = 6
 
 
 @dataclass(frozen=True)
-class S3Store:
+class S3Store(BucketStore):
     """A prefix of a bucket on S3, or on a store that honours `If-None-Match` as S3 does."""
 
-    bucket: str
-    prefix: str
+    scheme = "s3"
+
     access: Access
 
     def create(self, path: str, content: bytes) -> bool:
@@ -59,20 +56,13 @@ class S3Store:
         except AwsFault as fault:
             raise AccessError(str(fault)) from fault
 
-    def read(self, path: str) -> bytes | None:
-        try:
-            return self._get(path)
-        except AwsFault as fault:
-            if fault.kind == "missing":
-                return None
-            raise AccessError(str(fault)) from fault
-
-    def _get(self, path: str, **part: str) -> bytes:
+    def _get(self, path: str, part: tuple[int, int] | None = None) -> bytes:
         """The body; one that breaks off on its way, which boto3 does not retry, is asked for again."""
+        asked = {"Range": f"bytes={part[0]}-{part[1]}"} if part else {}
         for attempt in range(_TRIES):
             try:
                 with self._calling("s3:GetObject", path):
-                    body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self.key(path), **part)["Body"].read()
+                    body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self.key(path), **asked)["Body"].read()
                     return body
             except AwsFault as fault:
                 if fault.kind != "transient" or attempt == _TRIES - 1:
@@ -80,30 +70,9 @@ class S3Store:
                 time.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable")
 
-    def open(self, path: str) -> pa.NativeFile:
-        size = self._size(path)
-        if size is None:
-            raise FileNotFoundError(self.describe(path))
-        return ranged(partial(self.read_range, path), size)
-
-    def exists(self, path: str) -> bool:
-        return self._size(path) is not None
-
-    def _size(self, path: str) -> int | None:
-        try:
-            with self._calling("s3:GetObject", path):
-                return int(self._s3.head_object(Bucket=self.bucket, Key=self.key(path))["ContentLength"])
-        except AwsFault as fault:
-            if fault.kind == "missing":
-                return None
-            raise AccessError(str(fault)) from fault
-
-    def read_range(self, path: str, start: int, size: int) -> bytes:
-        """`size` bytes of the object from `start`."""
-        try:
-            return self._get(path, Range=f"bytes={start}-{start + size - 1}")
-        except AwsFault as fault:
-            raise AccessError(str(fault)) from fault
+    def _length(self, path: str) -> int:
+        with self._calling("s3:GetObject", path):
+            return int(self._s3.head_object(Bucket=self.bucket, Key=self.key(path))["ContentLength"])
 
     def names(self, folder: str, after: str = "") -> list[str]:
         return sorted(name for name, _, _ in self._listing(folder, after, "Contents", "Key") if name[0] != ".")
@@ -122,14 +91,11 @@ class S3Store:
         found = self._listing(folder, "", "CommonPrefixes", "Prefix")
         return sorted(name.rstrip("/") for name, _, _ in found if name[0] != ".")
 
-    def describe(self, path: str) -> str:
-        return f"s3://{self.bucket}/{self.key(path)}"
-
     def _listing(
         self, folder: str, after: str, group: str, member: str
     ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         """(name, entry, answer that it is from) of what stands directly in the folder."""
-        prefix = self.key(folder).rstrip("/") + "/" if folder or self.prefix else ""
+        prefix = self._folder(folder)
         try:
             with self._calling("s3:ListBucket", folder):
                 pages = self._s3.get_paginator("list_objects_v2").paginate(
@@ -159,10 +125,6 @@ class S3Store:
     @property
     def _s3(self) -> Any:
         return client("s3", self.access)
-
-    def key(self, path: str) -> str:
-        """The object's key in the bucket."""
-        return "/".join(part for part in (self.prefix, path) if part)
 
     def _calling(self, action: str, path: str) -> contextlib.AbstractContextManager[None]:
         return calling(action, self.describe(path), self.access)
