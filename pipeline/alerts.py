@@ -27,7 +27,6 @@ from transforms.rules.correlations import Correlation
 from transforms.rules.sigma import RuleSet
 from transforms.stores.files import Output, open_store
 from transforms.stores.parquet import ALERTS_LAYOUT, encode
-from transforms.stores.settings import read_settings, rebuild
 from transforms.stores.tree import dated_path
 
 log = logging.getLogger(__name__)
@@ -60,12 +59,7 @@ def level_number(level: str) -> int:
 
 def connect(output: Output) -> duckdb.DuckDBPyConnection:
     """The views over an output root. Raises ConfigError for one whose detections are not derived."""
-    connection = query.connect(output)
-    store = open_store(output)
-    settings = read_settings(store)
-    if settings is not None and not settings.detections:
-        raise ConfigError(f"{output.uri!r} was begun without detections; {rebuild(store)}")
-    return connection
+    return query.connect(output, derived="detections")
 
 
 def evaluate(

@@ -1,26 +1,20 @@
-"""`ingest --metrics-port N`: what the loop counts, for Prometheus, and whether it turns, for a supervisor."""
+"""What the loop of `ingest` counts, for Prometheus, and whether it turns, for a supervisor."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from typing import Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from pipeline.ingest import Turn
 from schemas import counters
-from schemas.errors import ConfigError
 from transforms.stores import queue
 from transforms.stores.aws import AwsFault
 from transforms.stores.parquet import SCHEMA_VERSION
@@ -28,7 +22,6 @@ from transforms.stores.sources import Source
 
 # A run of a full micro-batch takes minutes at most; a pause of the circuit breaker five.
 STALLED_S = 1800.0
-_LOOK_AT_QUEUES_S = 30.0
 
 # What a run received and did not delete; not counted by any stage.
 _RETURNED = "messages_returned"
@@ -246,74 +239,3 @@ def _source_families(counts: Counter[str], sources: Sequence[str], health: Healt
     yield GaugeMetricFamily(
         "trailweave_seconds_since_turn", "Since the slowest loop has turned last.", health.since_turn_s
     )
-
-
-@contextmanager
-def serving(sources: Sequence[Source], address: str, port: int) -> Iterator[tuple[Metrics, int]]:
-    """Serve `/metrics` and `/healthz` for the time of the block: the metrics to tell, and the port.
-
-    Port 0 takes a free one. Nothing that is served names an account, a bucket, a key or a credential.
-    Raises `ConfigError` when the port cannot be had.
-    """
-    metrics = Metrics(sources)
-    registry = CollectorRegistry()
-    registry.register(metrics)
-    ProcessCollector(registry=registry)
-
-    class Handler(_Handler):
-        pages = (metrics, registry)
-
-    try:
-        server = ThreadingHTTPServer((address, port), Handler)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"metrics cannot be served on {address}:{port}: {error}; choose another --metrics-port"
-        ) from error
-    server.daemon_threads = True
-    done = threading.Event()
-    threads = [
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True),
-        threading.Thread(target=_look_at_queues, args=(metrics, done), daemon=True),
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield metrics, server.server_address[1]
-    finally:
-        done.set()
-        server.shutdown()
-        server.server_close()
-
-
-def _look_at_queues(metrics: Metrics, done: threading.Event) -> None:
-    while not done.is_set():
-        metrics.look_at_queues()
-        done.wait(_LOOK_AT_QUEUES_S)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    pages: tuple[Metrics, CollectorRegistry]
-    server_version = "trailweave"
-    sys_version = ""
-    timeout = 30
-
-    def do_GET(self) -> None:
-        metrics, registry = self.pages
-        if self.path.partition("?")[0] == "/metrics":
-            self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
-        elif self.path == "/healthz":
-            health = metrics.health()
-            body = json.dumps(health.as_json()).encode() + b"\n"
-            self._answer(503 if health.status == "stalled" else 200, "application/json", body)
-        else:
-            self._answer(404, "text/plain", b"/metrics and /healthz are here\n")
-
-    def _answer(self, status: int, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server names it
-        """A scrape every few seconds is no news."""

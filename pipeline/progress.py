@@ -22,7 +22,6 @@ class Display:
         columns += [TextColumn("{task.fields[counts]}"), TimeElapsedColumn()]
         self._progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
         self._task = self._progress.add_task(verb, total=0 if bounded else None, counts="")
-        self._bounded = bounded
 
     def __enter__(self) -> Display:
         self._progress.start()
@@ -48,7 +47,3 @@ class Display:
             f" {rate:,.0f}/s"
         )
         self._progress.update(self._task, advance=objects, counts=text)
-
-    def say(self, verb: str) -> None:
-        """What is going on."""
-        self._progress.update(self._task, description=verb)

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +20,7 @@ from pipeline.sql.library import NamedQuery, Parameter, library, named
 from pipeline.sql.tree import PARQUET, attach, open_tree, relation, snapshot
 from schemas.errors import ConfigError, StoreError, TrailweaveError
 from transforms.stores.files import Output
+from transforms.stores.settings import read_settings, rebuild
 
 __all__ = ["NamedQuery", "Parameter", "connect", "library", "named", "run", "views_sql"]
 
@@ -54,14 +56,16 @@ _UNKNOWN_TABLE = re.compile(r"Table with name (?P<name>\S+) does not exist")
 _UNKNOWN_COLUMN = re.compile(r'column "(?P<name>[^"]+)" not found|have a column named "(?P<other>[^"]+)"')
 
 
-def connect(output: Output) -> duckdb.DuckDBPyConnection:
+def connect(output: Output, *, derived: Literal["sessions", "detections"] | None = None) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the views over the files that are in the output root now.
 
     Works offline: no extension is loaded or downloaded. Results that outgrow the memory limit spill to the
-    system's temporary folder. Times are UTC. Raises ConfigError when the root holds no trailweave data,
-    AccessError when it cannot be reached.
+    system's temporary folder. Times are UTC. Raises ConfigError when the root holds no trailweave data, or was
+    begun without the dataset that must be `derived`; AccessError when it cannot be reached.
     """
     store = open_tree(output)
+    if derived and (settings := read_settings(store)) and not getattr(settings, derived):
+        raise ConfigError(f"{output.uri!r} was begun without {derived}; {rebuild(store)}")
     connection = duckdb.connect(
         config={
             "autoinstall_known_extensions": "false",

@@ -22,7 +22,6 @@ from schemas.datasets import STORIES
 from schemas.errors import ConfigError
 from transforms.stores.files import Output, open_store
 from transforms.stores.parquet import STORIES_LAYOUT, encode
-from transforms.stores.settings import read_settings, rebuild
 from transforms.stores.tree import dated_path
 
 log = logging.getLogger(__name__)
@@ -61,13 +60,8 @@ class Asked:
 
 
 def connect(output: Output) -> duckdb.DuckDBPyConnection:
-    """The views over an output root. Raises `ConfigError` for one whose sessions are not derived."""
-    connection = query.connect(output)
-    store = open_store(output)
-    settings = read_settings(store)
-    if settings is not None and not settings.sessions:
-        raise ConfigError(f"{output.uri!r} was begun without sessions; {rebuild(store)}")
-    return connection
+    """The views over an output root. Raises ConfigError for one whose sessions are not derived."""
+    return query.connect(output, derived="sessions")
 
 
 def listed(

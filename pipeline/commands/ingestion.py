@@ -78,7 +78,7 @@ def ingest(
         hooks.append(lambda _: compactor.step())
     with ExitStack() as stack:
         if config.metrics_port is not None:
-            from pipeline.metrics import serving
+            from pipeline.metrics_server import serving
 
             served = serving([*sources.values()], config.metrics_address, config.metrics_port)
             metrics, _ = stack.enter_context(served)

@@ -24,7 +24,8 @@ from pipeline.commands import ingest
 from pipeline.config import load
 from pipeline.ingest import Turn, ingest_until_stopped
 from pipeline.ingest_workers import ingest_in_processes
-from pipeline.metrics import Metrics, serving
+from pipeline.metrics import Metrics
+from pipeline.metrics_server import serving
 from pipeline.runs import run
 from schemas import counters
 from schemas.errors import AccessError, ConfigError
