@@ -14,7 +14,9 @@ from pipeline.rows import shown
 from pipeline.stories import Row, Story
 
 _ADDRESSES = 4
-_WIDTHS = {"first seen": 19, "#": 2, "calls": 5, "operation": 18, "outcome": 7, "from": 15}
+# At most so wide in the table, however narrow the terminal.
+_OUTCOME = 12
+_ADDRESS = 15
 _HOW = {
     "source_identity": "by source identity, which is kept along a chain",
     "session": "the root session's own identity",
@@ -89,23 +91,27 @@ def _label(number: int, session: Row) -> Text:
 
 
 def _timeline(story: Story, width: int) -> Table:
-    """One row for calls alike; `#` is the session's number in the tree. What does not fit is cut."""
+    """One row for calls alike, under its day; `#` is the session's number in the tree. Long text folds."""
     numbers = {session["session_id"]: number for number, session in enumerate(story.sessions, 1)}
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    rest = max(0, width - sum(_WIDTHS.values()) - 2 * len(_WIDTHS))
-    for column, room in {**_WIDTHS, "what": rest}.items():
-        right = column in ("#", "calls")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True, width=room)
+    table.add_column("first seen", no_wrap=True)
+    for name in ("#", "calls"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("outcome", max_width=_OUTCOME, overflow="fold")
+    table.add_column("from", max_width=max(_ADDRESS, width // 5), overflow="fold")
+    table.add_column("what", overflow="fold")
+    day = ""
     for row in story.timeline:
+        if day != (day := f"{row['first_seen']:%Y-%m-%d}"):
+            table.add_row(Text(day, style="bold"))
         style = "red" if row["outcome"] == "FAILURE" else ""
         cells = [
-            f"{row['first_seen']:%Y-%m-%d %H:%M:%S}",
+            f"  {row['first_seen']:%H:%M:%S}",
             str(numbers[row["session_id"]]),
             f"{row['calls']:,}",
-            row["operation"] or "",
             row["error_class"] or row["outcome"] or "",
             row["source"] or "",
-            (row["example"] or "").rpartition(":")[2],
+            " ".join(filter(None, (row["operation"], (row["example"] or "").rpartition(":")[2]))),
         ]
         table.add_row(*(Text(shown(cell), style=style) for cell in cells))
     return table
