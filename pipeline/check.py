@@ -7,13 +7,12 @@ output is proven by the probe that every writing command begins with.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
+from pipeline.check_faults import Step, Verdict, faulty, no_queue, refused_role
 from schemas.datasets import EVENTS
 from schemas.errors import TrailweaveError
 from schemas.values import Delivery, Message, ObjectPart, ObjectRef, Slice
@@ -23,13 +22,11 @@ from transforms.fetch_objects import FetchLimits
 from transforms.parse_notifications import parse_notification
 from transforms.providers import PROVIDERS_BY_NAME
 from transforms.stores import queue
-from transforms.stores.aws import Access, AwsFault, calling, client, partition, principal, said
+from transforms.stores.aws import AwsFault, calling, client, partition
 from transforms.stores.files import Output, open_store, prove
 from transforms.stores.objects import read_object
 from transforms.stores.settings import Settings, read_settings
 from transforms.stores.sources import Source
-
-Verdict = Literal["ok", "note", "misconfigured", "denied", "unreachable", "skipped"]
 
 EXIT_CODES: dict[Verdict, int] = {"misconfigured": 1, "denied": 3, "unreachable": 5}
 """By the gravest step; 0 when all is fine. 2 is a wrong option, as everywhere."""
@@ -63,22 +60,8 @@ _GIVE_CREDENTIALS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `profile` or `credentials_file` of the source (`aws sso"
     " login` renews a profile of IAM Identity Center), or run where a role gives credentials"
 )
-_KMS_KEY = re.compile(r"arn:aws[\w-]*:kms:[\w/:-]+")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One call or look: what was tried, what came of it, what to do, and the statement to add to a policy."""
-
-    source: str
-    name: str
-    verdict: Verdict
-    tried: str
-    got: str
-    remedy: str | None = None
-    statement: dict[str, Any] | None = None
 
 
 def exit_code(steps: Sequence[Step]) -> int:
@@ -137,7 +120,7 @@ class _Walk:
                 yield self._step("identity", "misconfigured", tried, str(fault), _GIVE_CREDENTIALS)
                 return "nothing can be called without credentials"
             yield self._faulty("identity", tried, fault)
-            return "nothing can be called without the role" if _refused_role(fault) else None
+            return "nothing can be called without the role" if refused_role(fault) else None
         except TrailweaveError as error:
             yield self._step("identity", "misconfigured", tried, str(error))
             return "nothing can be called without credentials"
@@ -169,11 +152,11 @@ class _Walk:
         try:
             found = queue.attributes(self._source)
         except AwsFault as fault:
-            if fault.kind == "denied" and not _no_queue(fault):
+            if fault.kind == "denied" and not no_queue(fault):
                 yield self._step("queue", "ok", tried, "not allowed, and not needed: its settings are not looked at")
                 return None
             yield self._faulty("queue", tried, fault)
-            return "there is no such queue" if _no_queue(fault) else "the queue cannot be reached"
+            return "there is no such queue" if no_queue(fault) else "the queue cannot be reached"
         yield self._step("queue", "ok", tried, _described(found))
         yield from self._settings(found)
         return None
@@ -302,67 +285,6 @@ class _Walk:
 
     def _faulty(self, name: str, tried: str, fault: AwsFault, resource: str = "*") -> Step:
         return faulty(self._source.name, name, tried, fault, resource, self._source.access)
-
-
-def faulty(source: str, name: str, tried: str, fault: AwsFault, resource: str, access: Access) -> Step:
-    """A call that failed: which policy to look at, by AWS's own words, and the statement that is missing."""
-    action = tried.split(" ")[0].rstrip(":")
-    if fault.kind == "kms":
-        named = _KMS_KEY.search(str(fault))
-        action, resource = "kms:Decrypt", named[0] if named else "the key's arn"
-    if fault.kind == "transient":
-        remedy = "check network, endpoint and region; then try again"
-        return Step(source, name, "unreachable", tried, str(fault), remedy)
-    if _refused_role(fault):
-        action, resource = "sts:AssumeRole", str(fault).split(" ")[2]
-        remedy = "name the caller and the external id in the role's trust policy; the caller needs the statement"
-        statement = {"Effect": "Allow", "Action": action, "Resource": resource}
-        return Step(source, name, "denied", tried, str(fault), remedy, statement)
-    if fault.kind in ("missing", "taken") or _no_queue(fault):
-        remedy = (
-            "check the queue's URL and its region"
-            if action.startswith("sqs:")
-            else "the object is gone: check lifecycle"
-        )
-        return Step(source, name, "misconfigured", tried, str(fault), remedy)
-    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
-    return Step(source, name, "denied", tried, str(fault), blamed(fault, action, access), statement)
-
-
-def _no_queue(fault: AwsFault) -> bool:
-    return "NonExistentQueue" in fault.code or "QueueDoesNotExist" in fault.code
-
-
-def _refused_role(fault: AwsFault) -> bool:
-    return str(fault).startswith("sts:AssumeRole ")
-
-
-_BLAME = (
-    ("service control policy", "a service control policy (SCP) of the organisation denies it: ask who owns the SCPs"),
-    ("resource control policy", "a resource control policy (RCP) of the organisation denies it"),
-    ("permissions boundary", "the permissions boundary of the principal leaves it out: add the statement there too"),
-    ("session policy", "the session policy of the assumed role leaves it out: assume it without one"),
-    ("vpc endpoint policy", "the policy of the VPC endpoint leaves it out: add the statement there"),
-    ("no identity-based policy", "the identity policy of the principal lacks it: add the statement to it"),
-    ("no resource-based policy", "{resource_policy} lacks it: add the statement there, for this principal"),
-    ("explicit deny in a resource-based policy", "{resource_policy} denies it: take the principal out of the deny"),
-    ("explicit deny in an identity-based policy", "an identity policy of the principal denies it"),
-)
-
-
-def blamed(fault: AwsFault, action: str, access: Access) -> str:
-    """Which policy to look at. AWS says it in the message of most denials; else all that may be it are named."""
-    service = action.split(":")[0]
-    named = {"sqs": "the queue policy", "s3": "the bucket policy", "kms": "the key policy"}
-    resource_policy = named.get(service, "the resource's policy")
-    words = said(fault).lower()
-    for phrase, remedy in _BLAME:
-        if phrase in words:
-            return remedy.format(resource_policy=resource_policy)
-    return (
-        f"add the statement to the identity policy of {principal(access)}; across accounts {resource_policy} must"
-        " allow it as well, and no SCP may deny it"
-    )
 
 
 def _counted(count: int, thing: str) -> str:

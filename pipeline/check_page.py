@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from pipeline.check import Step
+from pipeline.check_faults import Step
 from pipeline.rows import shown
 
 _MARKS = {

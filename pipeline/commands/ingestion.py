@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -17,6 +17,24 @@ from schemas.errors import ConfigError
 from schemas.values import Message
 from transforms.list_objects import Selection, listed_messages
 from transforms.stores.sources import Source
+
+# Options that an engine (--runner) does not take, and what there is instead.
+_INSTEAD = {
+    "--until-idle": "an engine runs until it is cancelled",
+    "--stitch": "run `trailweave stitch --every S` beside the engine",
+    "--alerts": "run `trailweave alert evaluate --every S` beside the engine",
+    "--compact": "run `trailweave compact` beside the engine",
+    "--dead-letters": "run it without --runner, beside the engine",
+    "--workers": "an engine has its own parallelism",
+    "--metrics-port": "an engine has metrics of its own",
+}
+
+
+def _refuse_on_engine(given: Mapping[str, bool]) -> None:
+    """Raise ConfigError for the first option that was given, with what there is on an engine instead."""
+    for option, is_given in given.items():
+        if is_given:
+            raise ConfigError(f"{option} is for this machine's own loop; {_INSTEAD[option]}")
 
 
 def ingest(
@@ -41,30 +59,54 @@ def ingest(
     are evaluated, and delivered to the sinks of the configuration; with `compact` quiet partitions are compacted.
     """
     from pipeline.engines import ingest_on_engine
-    from pipeline.ingest import ingest_until_stopped
-    from pipeline.ingest_workers import ingest_in_processes
     from pipeline.job import job
     from pipeline.runs import engine
 
     sources = queue_sources(config, names, queue_url)
     if engine(beam_flags) is not None:
-        if until_idle_s is not None:
-            raise ConfigError("--until-idle is for this machine's own loop; an engine runs until it is cancelled")
-        if stitch or alerts:
-            raise ConfigError(
-                "--stitch and --alerts are for this machine's own loop; run `trailweave stitch --every S` and"
-                " `trailweave alert evaluate --every S` beside the engine"
-            )
-        if compact:
-            raise ConfigError("--compact is for this machine's own loop; run `trailweave compact` beside it")
-        if workers > 1:
-            raise ConfigError("--workers is for this machine's own loop; an engine has its own parallelism")
-        if config.metrics_port is not None:
-            raise ConfigError("--metrics-port is for this machine's own loop; an engine has metrics of its own")
+        _refuse_on_engine(
+            {
+                "--until-idle": until_idle_s is not None,
+                "--stitch": stitch,
+                "--alerts": alerts,
+                "--compact": compact,
+                "--workers": workers > 1,
+                "--metrics-port": config.metrics_port is not None,
+            }
+        )
         pipeline = job([*beam_flags, "--streaming"], config.root(), [*sources.values()])
         return ingest_on_engine(pipeline, begin(config, sources), config.max_wait, pollers)
     if pollers > 1:
         raise ConfigError("--pollers is for an engine (--runner); this machine's own loop has --workers")
+    return _ingest_here(
+        config,
+        sources,
+        until_idle_s=until_idle_s,
+        stitch=stitch,
+        alerts=alerts,
+        compact=compact,
+        workers=workers,
+        beam_flags=beam_flags,
+        quiet=quiet,
+    )
+
+
+def _ingest_here(
+    config: Config,
+    sources: dict[str, Source],
+    *,
+    until_idle_s: float | None,
+    stitch: bool,
+    alerts: bool,
+    compact: bool,
+    workers: int,
+    beam_flags: Sequence[str],
+    quiet: bool,
+) -> Summary:
+    """Ingest by this machine's own loop, with what is to be done after its micro-batches."""
+    from pipeline.ingest import ingest_until_stopped
+    from pipeline.ingest_workers import ingest_in_processes
+
     plan = begin(config, sources)
     loop = ingest_until_stopped if workers == 1 else partial(ingest_in_processes, workers=workers)
     run = partial(loop, plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
@@ -130,10 +172,8 @@ def replay(
     output = config.root()
     sources = {it.name: it for it in located(config, names)}
     by_engine = engine(beam_flags) is not None
-    if by_engine and dead_letters:
-        raise ConfigError("--dead-letters is for this machine's own loop; run it beside the engine")
-    if by_engine and workers > 1:
-        raise ConfigError("--workers is for this machine's own loop; an engine has its own parallelism")
+    if by_engine:
+        _refuse_on_engine({"--dead-letters": dead_letters, "--workers": workers > 1})
     if dead_letters:
         open_tree(output)
         sources = {**sources, **config.sources(), SOURCE: Source(SOURCE, access=output.access)}

@@ -20,7 +20,8 @@ from support.records import envelope, record
 from support.world import forget_clients
 from typer.testing import CliRunner
 
-from pipeline.check import Step, check, exit_code
+from pipeline.check import check, exit_code
+from pipeline.check_faults import Step
 from pipeline.cli import app
 from pipeline.commands import begin, load
 from pipeline.demo.emulator import Emulator, emulator

@@ -23,7 +23,8 @@ from support.records import envelope, record
 from support.world import World, forget_clients
 from typer.testing import CliRunner
 
-from pipeline.check import Step, check, exit_code
+from pipeline.check import check, exit_code
+from pipeline.check_faults import Step
 from pipeline.cli import app
 from transforms.fetch_objects import FetchLimits
 from transforms.stores.files import Output

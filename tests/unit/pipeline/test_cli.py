@@ -110,6 +110,26 @@ USAGE = {
     "nothing to compact": (["compact", "--output", "o"], "'o' holds no trailweave data"),
     "another scheme": (["status", "--output", "az://b"], "'az'"),
 }
+QUEUE = "https://sqs.eu-central-1.amazonaws.com/111122223333/trail"
+ON_AN_ENGINE = {
+    "--until-idle=5": "an engine runs until it is cancelled",
+    "--stitch": "run `trailweave stitch --every S`",
+    "--alerts": "run `trailweave alert evaluate --every S`",
+    "--compact": "run `trailweave compact`",
+    "--workers=2": "an engine has its own parallelism",
+    "--metrics-port=0": "an engine has metrics of its own",
+}
+USAGE |= {
+    f"{option} on an engine": (
+        ["ingest", "--queue-url", QUEUE, "--output", "o", "--runner=PrismRunner", option],
+        f"{option.split('=')[0]} is for this machine's own loop; {told}",
+    )
+    for option, told in ON_AN_ENGINE.items()
+}
+USAGE["--pollers on this machine"] = (
+    ["ingest", "--queue-url", QUEUE, "--output", "o", "--pollers=2"],
+    "--pollers is for an engine",
+)
 
 
 @pytest.mark.parametrize(("arguments", "told"), USAGE.values(), ids=USAGE)
