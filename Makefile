@@ -73,5 +73,5 @@ $(VENV)/.%: pyproject.toml setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-.PHONY: demo test check lint format portable-test flink-test soak bench coverage datasets clean help
+.PHONY: demo test check lint format portable-test flink-test soak bench coverage datasets scaling clean help
 .PRECIOUS: $(VENV)/.%

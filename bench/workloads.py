@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 
 from pipeline.demo.organisation import organisation
@@ -17,7 +20,10 @@ _GENERATION = 1
 
 @dataclass(frozen=True)
 class Workload:
-    """`events` records in `objects` objects; `variety` multiplies what repeats, `spread` is that of the sizes."""
+    """`events` records in `objects` objects; `variety` multiplies what repeats, `spread` is that of the sizes.
+
+    With `alone` each object is that of an account of its own.
+    """
 
     name: str
     objects: int
@@ -25,25 +31,23 @@ class Workload:
     variety: int = 1
     spread: float = 0.6
     days: int = 2
+    alone: bool = False
 
     def scaled(self, name: str, factor: float) -> Workload:
         """The same kind of objects, more or fewer of them."""
-        return Workload(
-            name, int(self.objects * factor), int(self.events * factor), self.variety, self.spread, self.days
-        )
+        return replace(self, name=name, objects=int(self.objects * factor), events=int(self.events * factor))
 
     def bodies(self) -> Iterator[tuple[str, bytes]]:
         """Key and content of each object."""
-        return iter(
-            organisation(
-                clean=True,
-                objects=self.objects,
-                events=self.events,
-                variety=self.variety,
-                spread=self.spread,
-                days=self.days,
-            )
+        trail = organisation(
+            clean=True,
+            objects=self.objects,
+            events=self.events,
+            variety=self.variety,
+            spread=self.spread,
+            days=self.days,
         )
+        return map(_moved, count(), trail) if self.alone else iter(trail)
 
     def folder(self) -> Path:
         """The folder that holds the objects under their keys; drawn if it is not there."""
@@ -60,8 +64,21 @@ class Workload:
         return folder
 
 
+def _moved(number: int, delivered: tuple[str, bytes]) -> tuple[str, bytes]:
+    """The object as that of another account."""
+    key, body = delivered
+    own = re.search(r"/(\d{12})_CloudTrail_", key)
+    if own is None:
+        raise ValueError(f"no account in {key}")
+    other = f"{500_000_000_000 + number}"
+    text = gzip.decompress(body).replace(own[1].encode(), other.encode())
+    return key.replace(own[1], other), gzip.compress(text, 6)
+
+
 LARGE = Workload("large", objects=400, events=400_000, spread=0)
 TINY = Workload("tiny", objects=3_000, events=37_500)
 LOW = Workload("low", objects=400, events=100_000, variety=50)
 TENFOLD = LARGE.scaled("tenfold", 10)
+QUIET = Workload("quiet", objects=1_000, events=12_000, spread=0, days=1)
+ALONE = replace(QUIET, name="alone", alone=True)
 WARM_UP = Workload("warm-up", objects=40, events=4_000)

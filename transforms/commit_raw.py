@@ -51,8 +51,8 @@ class Committed:
 class Candidates:
     """The records of a slice as commits take them, all of the same length.
 
-    `table` has the columns of `aws_s3_raw`, the text by index; `places` says where each row stands in a file, so that
-    like stands beside like; `times` are in microseconds.
+    `table` has the columns of `aws_s3_raw`, the text by index and 0 as the commit's number; `places` says where each
+    row stands in a file, so that like stands beside like; `times` are in microseconds.
     """
 
     provider: Provider
@@ -67,10 +67,11 @@ def candidates(records: pa.Table, provider: Provider) -> Candidates:
     columns: dict[str, Any] = {name: records[name] for name in RAW.arrow.names if name in records.column_names}
     columns["raw_json"] = by_index(records["raw_json"].combine_chunks())
     columns["provider"] = constant(provider.name, len(records))
+    columns["commit_number"] = pa.array(np.zeros(len(records), np.int32))
     places = np.empty(len(records), np.int64)
     places[_clustered(records, provider)] = np.arange(len(records))
     times = records["event_time"].combine_chunks().cast(pa.int64()).to_numpy()
-    return Candidates(provider, pa.table(columns), digests_of(records["event_id"]), times, places)
+    return Candidates(provider, conform(columns, RAW), digests_of(records["event_id"]), times, places)
 
 
 def commit_raw(
@@ -134,10 +135,12 @@ def commit_partition(log: CommitLog, partition: Partition, found: Candidates, ro
 def raw_file(found: Candidates, rows: Rows, number: int, ranges: dict[int, TimeRange]) -> bytes:
     """The rows as a file of `aws_s3_raw`, clustered so that like stands beside like."""
     table = found.table.take(rows[np.argsort(found.places[rows])])
-    columns: dict[str, Any] = dict(zip(table.column_names, table.columns, strict=True))
-    columns["raw_json"] = gathered(table["raw_json"].combine_chunks())
-    columns["commit_number"] = pa.array(np.full(len(table), number, np.int32))
-    return encode(part(conform(columns, RAW)), RAW_LAYOUT, ranges)
+    texts = gathered(table["raw_json"].combine_chunks())
+    own = {"raw_json": texts, "commit_number": pa.array(np.full(len(table), number, np.int32))}
+    columns: list[Any] = [own[it] if it in own else table[it] for it in table.column_names]
+    text = table.schema.get_field_index("raw_json")
+    schema = table.schema.set(text, table.schema.field(text).with_type(texts.type))
+    return encode(part(pa.Table.from_arrays(columns, schema=schema)), RAW_LAYOUT, ranges)
 
 
 def constant(text: str, length: int) -> pa.Array[Any]:

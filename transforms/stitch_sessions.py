@@ -8,8 +8,9 @@ the views in `pipeline/sql/views`, never here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import apache_beam as beam
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from schemas.datasets import SESSIONS
-from schemas.values import Slice
+from schemas.values import Commit, Slice
 from transforms.stores.parquet import conform, flat
 
 FRAGMENT, LINK = "fragment", "link"
@@ -61,19 +62,21 @@ def stitch_sessions(normalized: Slice) -> Slice:
     owners = np.repeat(np.arange(len(commits)), [it.length for it in commits])
     fragments, fragment_owners = _fragments(events, owners)
     links, link_owners = _links(events, owners)
-    tables = []
-    for index, commit in enumerate(commits):
-        rows = pa.concat_tables([_of(fragments, fragment_owners, index), _of(links, link_owners, index)])
-        columns: dict[str, Any] = dict(zip(rows.column_names, rows.columns, strict=True))
-        columns["recipient_account_id"] = pa.repeat(commit.partition.account, len(rows))
-        columns["commit_number"] = pa.array(np.full(len(rows), commit.number, np.int32))
-        tables.append(conform(columns, SESSIONS))
+    owners = np.concatenate([fragment_owners, link_owners])
+    order = np.argsort(owners, kind="stable")
+    table = conform(_owned(pa.concat_tables([fragments, links]), owners, commits), SESSIONS).take(order)
+    bounds = np.searchsorted(owners[order], np.arange(len(commits) + 1)).tolist()
+    tables = [table.slice(start, stop - start) for start, stop in pairwise(bounds)]
     return replace(normalized, sessions=tuple(tables))
 
 
-def _of(rows: pa.Table, owners: Codes, index: int) -> pa.Table:
-    start, stop = np.searchsorted(owners, [index, index + 1]).tolist()
-    return rows.slice(start, stop - start)
+def _owned(rows: pa.Table, owners: Codes, commits: Sequence[Commit]) -> dict[str, Any]:
+    """The columns, with those that tell the commit of each row."""
+    accounts: Any = pa.array([it.partition.account for it in commits], pa.string())
+    numbers: Any = pa.array([it.number for it in commits], pa.int32())
+    columns: dict[str, Any] = dict(zip(rows.column_names, rows.columns, strict=True))
+    places: Any = pa.array(owners)
+    return columns | {"recipient_account_id": accounts.take(places), "commit_number": numbers.take(places)}
 
 
 @dataclass(frozen=True)

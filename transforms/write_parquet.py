@@ -28,8 +28,9 @@ def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPool
     Raises what the store raises: then nothing of the slice may be acknowledged.
     """
     events = derived.events
+    is_flat = False
     if events is not None and len(events) < FEW * len(derived.commits):
-        events = flat(events)
+        events, is_flat = flat(events), True
 
     def write(index: int) -> None:
         commit = derived.commits[index]
@@ -41,7 +42,7 @@ def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPool
                 store.create(path_of(dataset, commit.partition, commit.number), encode(tables[index], layout))
         if events is not None:
             rows = events.slice(commit.start, commit.length)
-            if commit.length < len(events):
+            if commit.length < len(events) and not is_flat:
                 rows = part(rows)
             store.create(path_of(EVENTS, commit.partition, commit.number), encode(rows, EVENTS_LAYOUT))
         log.completed(commit.partition, commit.number)

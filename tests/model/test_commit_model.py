@@ -13,6 +13,7 @@ from model.commit_model import Message, Model, Protocol
 from model.explore import Violation
 
 from schemas.datasets import EVENTS, RAW
+from schemas.errors import AccessError
 from transforms.stores import commit_log
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.tree import list_files
@@ -126,16 +127,18 @@ def test_the_model_catches_a_cache_that_never_looks_again(monkeypatch: pytest.Mo
     refuted(Model(OVERLAPPING), "come to an end|double|lost|deleted")
 
 
-def test_the_model_catches_an_interrupted_listing_that_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = CommitLog.refresh
+def test_the_model_catches_a_footer_that_cannot_be_read_taken_for_one_of_no_events(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = CommitLog._times_of
 
-    def refresh(log: CommitLog, partition: Any, known: Any) -> None:
+    def times_of(log: CommitLog, partition: Any, files: Any) -> Any:
         try:
-            honest(log, partition, known)
-        finally:
-            known.listed = 0.0
+            return honest(log, partition, files)
+        except AccessError:
+            return dict.fromkeys(files, (1, 0))
 
-    monkeypatch.setattr(CommitLog, "refresh", refresh)
+    monkeypatch.setattr(CommitLog, "_times_of", times_of)
     refuted(Model(OVERLAPPING, faults=(0, 1), reads_fail=True), "double|is deleted while")
 
 
@@ -146,11 +149,6 @@ def test_the_model_catches_commits_listed_before_their_markers(monkeypatch: pyte
 
 
 def refresh_in_the_wrong_order(log: Any, partition: Any, known: Any) -> None:
-    for file in list_files(log._store, RAW, partition):
-        known.files[file.first] = file
-        known.highest = max(known.highest, file.last)
-    for file in list_files(log._store, EVENTS, partition):
-        known.complete.add(file.first)
-        known.highest_marker = max(known.highest_marker, file.last)
-    log._learn_ranges(partition, known)
+    files, markers = (list_files(log._store, dataset, partition) for dataset in (RAW, EVENTS))
+    log._learn(partition, known, files, markers)
     known.listed = 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from schemas.datasets import RAW, Dataset
 from schemas.digests import Digests, digests_of, found_in, in_order
 from schemas.values import Partition
+from transforms.stores.file_table import FileTable
 from transforms.stores.files import Store
 from transforms.stores.parquet import TimeRange, read_ranges, read_table
 from transforms.stores.tree import Numbered, folder_of, list_files, path_of
@@ -28,29 +29,31 @@ FRESH_S = 30 * 60
 # Time in which the machine is suspended counts too: `time.monotonic` on Linux leaves it out.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 REPEATED_RANGES = 64
-# What is kept in memory: about 500 bytes a file; 16 a digest, and as much as 34 of them for each file that has any.
-_MAX_PARTITIONS = 4_096
-_MAX_FILES = 200_000
+# What is kept in memory. 100 MB are a day of 10,000 accounts, each with a commit every five minutes.
+_MAX_BYTES = 100_000_000
+_PARTITION_BYTES = 1_000
 _MAX_DIGESTS = 4_000_000
 _DIGESTS_A_FILE = 34
+# A partition that was not used for so long is that of a day that is over.
+_KEPT_S = 12 * 3_600
 
 
-@dataclass
+@dataclass(slots=True)
 class Known:
-    """What is known of a partition. `ranges` are event times of each raw file, microseconds, both ends in."""
+    """What is known of a partition, and for how many bytes it counts. Whoever reads or changes it holds its lock."""
 
-    files: dict[int, Numbered] = field(default_factory=dict)
-    ranges: dict[int, TimeRange] = field(default_factory=dict)
-    complete: set[int] = field(default_factory=set)
+    files: FileTable = field(default_factory=FileTable)
     highest: int = 0
     highest_marker: int = 0
     listed: float | None = None
+    used: float = 0.0
+    counted: int = _PARTITION_BYTES
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def expired(self) -> bool:
         """Whether retention has emptied the partition: markers without raw files."""
-        return not self.files and self.highest_marker > 0
+        return not len(self.files) and self.highest_marker > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,29 +74,40 @@ class CommitLog:
         self.marker = marker
         self._clock = clock or (lambda: time.clock_gettime(_CLOCK))
         self._known: OrderedDict[Partition, Known] = OrderedDict()
+        self._bytes = 0
         self._digests: OrderedDict[tuple[Partition, Numbered], Digests] = OrderedDict()
         self._held_digests = 0
         self._lock = threading.Lock()
 
     def of(self, partition: Partition) -> Known:
         """The cache of a partition; whoever commits to it holds its lock."""
+        now = self._clock()
         with self._lock:
             known = self._known.get(partition)
             if known is None:
-                self._forget()
                 known = self._known[partition] = Known()
+                self._bytes += known.counted
+            known.used = now
             self._known.move_to_end(partition)
+            self._forget(now)
             return known
 
-    def _forget(self) -> None:
-        """Make room for another partition: those go that were used least lately, if they are old or too many."""
-        files = sum(len(it.files) for it in self._known.values())
-        while self._known:
+    def _forget(self, now: float) -> None:
+        """Let those go that were used least lately, while they are too many or were not used for long."""
+        while len(self._known) > 1:
             least = next(iter(self._known.values()))
-            if len(self._known) < _MAX_PARTITIONS and files <= _MAX_FILES and not self._is_old(least):
+            if self._bytes <= _MAX_BYTES and now - least.used <= _KEPT_S:
                 break
-            files -= len(least.files)
             self._known.popitem(last=False)
+            self._bytes -= least.counted
+
+    def _count(self, partition: Partition, known: Known) -> None:
+        """Its files have changed: count what they take now, unless it was forgotten meanwhile."""
+        with self._lock:
+            if self._known.get(partition) is known:
+                size = _PARTITION_BYTES + known.files.nbytes
+                self._bytes += size - known.counted
+                known.counted = size
 
     def snapshot(self, partition: Partition, known: Known, digests: Digests, times: TimeRange) -> Snapshot:
         """Compare events (their digests and time range) with the commits that the cache knows.
@@ -113,69 +127,70 @@ class CommitLog:
     def _compared(self, partition: Partition, known: Known, digests: Digests, times: TimeRange) -> Snapshot:
         held = np.zeros(len(digests), np.bool_)
         matched: set[int] = set()
-        for number, (low, high) in known.ranges.items():
-            if low <= times[1] and times[0] <= high:
-                hits = found_in(digests, self._digests_of(partition, known, number))
-                if hits.any():
-                    held |= hits
-                    matched.add(number)
+        for file in known.files.overlapping(times):
+            hits = found_in(digests, self._digests_of(partition, file))
+            if hits.any():
+                held |= hits
+                matched.add(file.first)
         return Snapshot(max(known.highest, known.highest_marker), held, frozenset(matched), known.expired)
 
     def refresh(self, partition: Partition, known: Known) -> None:
         """List what is new in the partition since the cache was last listed, and learn its time ranges.
 
         Once the cache is old the whole partition is listed: compaction may have removed files that it names. Only
-        that makes it young again; one that fails half way leaves it old.
+        that makes it young again; one that fails half way leaves it old. What is known of a file holds for ever.
         """
         whole = self._is_old(known)
         listed = self._clock() if whole else known.listed
         known.listed = None
-        if whole:
-            known.files.clear()
-            known.ranges.clear()
+        markers: list[Numbered] = []
         if self.marker is not None:
             # Before raw: a commit is in raw before it has a marker, so a marker without its commit was emptied.
             markers = list_files(self._store, self.marker, partition, 0 if whole else known.highest_marker)
-            known.complete.update(number for it in markers for number in range(it.first, it.last + 1))
-            known.highest_marker = max((it.last for it in markers), default=known.highest_marker)
-        after = max((file.last for file in known.files.values()), default=0)
-        for file in list_files(self._store, RAW, partition, after):
-            known.files[file.first] = file
-            known.highest = max(known.highest, file.last)
-        self._learn_ranges(partition, known)
+        files = list_files(self._store, RAW, partition, 0 if whole else known.files.last)
+        self._learn(partition, known, files if whole else [*known.files, *files], markers)
         known.listed = listed
+
+    def _learn(
+        self, partition: Partition, known: Known, files: Sequence[Numbered], markers: Sequence[Numbered]
+    ) -> None:
+        """These are the partition's files, in order, and these markers were found."""
+        known.files.replace(files, self._times_of(partition, set(files).difference(known.files)))
+        known.files.complete(markers)
+        known.highest = max(known.highest, known.files.last)
+        known.highest_marker = max((it.last for it in markers), default=known.highest_marker)
+        self._count(partition, known)
 
     def _is_old(self, known: Known) -> bool:
         return known.listed is None or self._clock() - known.listed > FRESH_S
 
-    def _learn_ranges(self, partition: Partition, known: Known) -> None:
+    def _times_of(self, partition: Partition, files: Collection[Numbered]) -> dict[Numbered, TimeRange]:
         """From the newest file backwards: each footer tells of the 64 commits before it too."""
-        for number in sorted(known.files, reverse=True):
-            if number not in known.ranges:
-                file = known.files[number]
+        found: dict[Numbered, TimeRange] = {}
+        for file in sorted(files, reverse=True):
+            if file not in found:
                 with self._store.open(f"{folder_of(RAW, partition)}/{file.name}") as opened:
                     told = read_ranges(opened)
                 # What others tell of a range's first number is that of the commit, not of the range.
-                wanted = {n: it for n, it in told.items() if n in known.files and not known.files[n].is_range}
-                if file.is_range and number in told:
-                    wanted[number] = told[number]
-                known.ranges.update(wanted)
-                if number not in known.ranges:
-                    known.ranges[number] = self._measure(partition, known, number)
+                found |= {part: it for n, it in told.items() if (part := Numbered(n, n)) in files}
+                if file.first in told:
+                    found[file] = told[file.first]
+                if file not in found:
+                    found[file] = self._measure(partition, file)
+        return found
 
-    def _measure(self, partition: Partition, known: Known, number: int) -> TimeRange:
-        path = f"{folder_of(RAW, partition)}/{known.files[number].name}"
-        with self._store.open(path) as opened:
+    def _measure(self, partition: Partition, file: Numbered) -> TimeRange:
+        with self._store.open(f"{folder_of(RAW, partition)}/{file.name}") as opened:
             times = read_table(opened, ["event_time"])["event_time"].cast(pa.int64()).to_numpy()
         return (int(times.min()), int(times.max())) if len(times) else (1, 0)
 
-    def _digests_of(self, partition: Partition, known: Known, number: int) -> Digests:
-        key = partition, known.files[number]
+    def _digests_of(self, partition: Partition, file: Numbered) -> Digests:
+        key = partition, file
         with self._lock:
             if key in self._digests:
                 self._digests.move_to_end(key)
                 return self._digests[key]
-        with self._store.open(f"{folder_of(RAW, partition)}/{key[1].name}") as opened:
+        with self._store.open(f"{folder_of(RAW, partition)}/{file.name}") as opened:
             found = in_order(digests_of(read_table(opened, ["event_id"])["event_id"]))
         self._remember(key, found)
         return found
@@ -192,8 +207,7 @@ class CommitLog:
 
     def repeated_ranges(self, known: Known, number: int, times: TimeRange) -> dict[int, TimeRange]:
         """What the footer of raw file `number` tells: its own time range and those of the 64 commits before it."""
-        before = {n: known.ranges[n] for n in range(number - REPEATED_RANGES, number) if n in known.ranges}
-        return {**before, number: times}
+        return {**known.files.ranges(number - REPEATED_RANGES - 1), number: times}
 
     def create(
         self, partition: Partition, known: Known, number: int, content: bytes, digests: Digests, times: TimeRange
@@ -202,31 +216,32 @@ class CommitLog:
         if not self._store.create(path_of(RAW, partition, number), content):
             self.refresh(partition, known)
             return False
+        known.files.append(Numbered(number, number), times)
+        self._count(partition, known)
         if self._is_old(known):
             self.refresh(partition, known)
-            if any(file.is_range and file.first <= number <= file.last for file in known.files.values()):
+            if known.files.is_void(number):
                 return False
-        known.files[number] = Numbered(number, number)
-        known.ranges[number] = times
         known.highest = max(known.highest, number)
-        self._remember((partition, known.files[number]), in_order(digests))
+        self._remember((partition, Numbered(number, number)), in_order(digests))
         return True
 
     def is_complete(self, partition: Partition, known: Known, number: int) -> bool:
         """Whether everything derived from the commit is durable: its marker is written last."""
-        if self.marker is None or number in known.complete:
+        if self.marker is None:
             return True
-        if known.listed is None:
-            self.refresh(partition, known)
-        if number not in known.files or known.files[number].is_range:
-            return True
-        if self._store.exists(path_of(self.marker, partition, number)):
-            known.complete.add(number)
-        else:
-            # A compacted range may stand for the marker: it is published while the raw file still is there.
-            ranges = (it for it in list_files(self._store, self.marker, partition) if it.is_range)
-            known.complete.update(covered for it in ranges for covered in range(it.first, it.last + 1))
-        return number in known.complete
+        with known.lock:
+            if known.listed is None:
+                self.refresh(partition, known)
+            if not known.files.is_part(number) or known.files.is_complete(number):
+                return True
+            if self._store.exists(path_of(self.marker, partition, number)):
+                known.files.complete([Numbered(number, number)])
+            else:
+                # A compacted range may stand for the marker: it is published while the raw file still is there.
+                markers = list_files(self._store, self.marker, partition)
+                known.files.complete([it for it in markers if it.is_range])
+            return known.files.is_complete(number)
 
     def read_commit(self, partition: Partition, number: int) -> pa.Table:
         """The rows of a raw file."""
@@ -236,8 +251,9 @@ class CommitLog:
     def completed(self, partition: Partition, number: int) -> None:
         """Remember that this process made the commit complete."""
         known = self.of(partition)
-        known.complete.add(number)
-        known.highest_marker = max(known.highest_marker, number)
+        with known.lock:
+            known.files.complete([Numbered(number, number)])
+            known.highest_marker = max(known.highest_marker, number)
 
 
 def _weight(found: Digests) -> int:

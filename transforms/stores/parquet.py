@@ -80,7 +80,7 @@ def encode(table: pa.Table, layout: Layout, ranges: Mapping[int, TimeRange] | No
     """The table as a zstd Parquet file. `ranges` are the time ranges (microseconds) that its footer repeats."""
     sink = pa.BufferOutputStream()
     are_few = len(table) < FEW
-    light = [it for it, column in zip(table.column_names, table.columns, strict=True) if are_few or _is_light(column)]
+    light = () if are_few else [it for it in table.column_names if _is_light(table[it])]
     schema = table.schema.remove_metadata()
     with open_writer(sink, schema, layout, ranges, light=light, are_few=are_few) as writer:
         writer.write_table(table.replace_schema_metadata(), row_group_size=layout.row_group)
@@ -97,20 +97,25 @@ def open_writer(
     light: Collection[str] = (),
     are_few: bool = False,
 ) -> Iterator[pq.ParquetWriter]:
-    """A writer of a zstd Parquet file into `sink`, closed at the end; `are_few` for a file of a few rows.
+    """A writer of a zstd Parquet file into `sink`, closed at the end.
 
-    `light` columns are not compressed, unless the layout has them as bulky. `ranges` may be filled while rows are
-    written: the footer comes last.
+    `light` columns are not compressed, unless the layout has them as bulky; of a few rows (`are_few`) none are.
+    `ranges` may be filled while rows are written: the footer comes last.
     """
     names = schema.names
-    compressed = [_path(field) for field in schema if field.name in layout.bulky or field.name not in light]
-    compression: Any = dict.fromkeys(map(_path, schema), "none") | dict.fromkeys(compressed, "zstd")
+    heavy = [it for it in names if it in layout.bulky or not (are_few or it in light)]
+    compressed = [_path(schema.field(it)) for it in heavy]
+    # One word for all columns is read much faster than one for each.
+    compression: Any = (
+        dict.fromkeys(map(_path, schema), "none") | dict.fromkeys(compressed, "zstd") if heavy else "none"
+    )
+    dictionary: Any = False if are_few else [name for name in names if name not in layout.plain]
     with pq.ParquetWriter(
         sink,
         schema,
         compression=compression,
         compression_level=dict.fromkeys(compressed, 1) or None,
-        use_dictionary=[] if are_few else [name for name in names if name not in layout.plain],  # type: ignore[arg-type]
+        use_dictionary=dictionary,
         write_statistics=[name for name in names if name in layout.indexed],
         store_schema=False,
     ) as writer:
@@ -153,12 +158,15 @@ def own_values(table: pa.Table) -> pa.Table:
 
 def flat(table: pa.Table) -> pa.Table:
     """The table, each row of its dictionary columns with its value."""
-    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
-    if kinds == table.schema.types:
+    if not any(map(pa.types.is_dictionary, table.schema.types)):
         return table
-    return table.cast(
-        pa.schema([pa.field(it.name, kind, it.nullable) for it, kind in zip(table.schema, kinds, strict=True)])
-    )
+    fields, columns = [], []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if pa.types.is_dictionary(field.type):
+            column = column.cast(field.type.value_type)
+        fields.append(pa.field(field.name, column.type, field.nullable))
+        columns.append(column)
+    return pa.table(columns, schema=pa.schema(fields))
 
 
 def _own_values(column: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from support.memory import SYNC, MemoryStore
@@ -279,19 +281,97 @@ def test_a_process_that_runs_for_months_forgets_the_partitions_that_it_no_longer
     assert [it.day for it in log._known] == ["2026-01-28"]
 
 
-def test_what_a_process_remembers_is_bounded_by_files_and_not_by_partitions(
-    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_process_remembers_is_bounded(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forgetting costs a listing, and nothing else: what is delivered again is still known."""
-    monkeypatch.setattr(module, "_MAX_FILES", 8)
+    monkeypatch.setattr(module, "_MAX_BYTES", 8 * module._PARTITION_BYTES)
     monkeypatch.setattr(module, "_MAX_DIGESTS", 3 * (1 + module._DIGESTS_A_FILE))
     log = log_of(store)
     for day in range(1, 29):
         for name in "ab":
             commit_raw(on_days(range(day, day + 1), name), log, SYNC, NOW)
-        assert sum(len(it.files) for it in log._known.values()) <= 8 + 2
+        assert len(log._known) < 8
+        assert log._bytes == sum(it.counted for it in log._known.values())
         assert len(log._digests) <= 3
 
     again, _ = commit_raw(on_days(range(1, 29), "a", "b"), log, SYNC, NOW)
     assert again.records is not None
     assert len(again.records) == 0
+
+
+def quiet_accounts(count: int) -> list[Partition]:
+    return [Partition(f"{number:012d}", DAY) for number in range(count)]
+
+
+def visit(log: CommitLog, partition: Partition, number: int) -> None:
+    """One commit of two events, the file's content apart."""
+    known = log.of(partition)
+    digests = np.full((2, 2), number, np.uint64)
+    with known.lock:
+        held = log.snapshot(partition, known, digests, (number, number))
+        assert held.highest == number - 1
+        assert log.create(partition, known, number, b"", digests, (number, number))
+    log.completed(partition, number)
+
+
+def test_ten_thousand_accounts_are_listed_once(store: MemoryStore) -> None:
+    log = log_of(store)
+    for number in (1, 2):
+        for partition in quiet_accounts(10_000):
+            visit(log, partition, number)
+
+    assert store.calls == {"names": 2 * 10_000, "create": 2 * 10_000}
+
+
+def test_a_day_of_ten_thousand_accounts_stays_in_memory_which_is_what_the_bound_counts() -> None:
+    """A commit every five minutes of the day, of each account; measured on one in twenty of them."""
+    accounts, commits = 500, 288
+    store = MemoryStore()
+    store.create = lambda *_: True  # type: ignore[method-assign]
+    log = log_of(store)
+    tracemalloc.start()
+    try:
+        for partition in quiet_accounts(accounts):
+            known = log.of(partition)
+            log.refresh(partition, known)
+            for number in range(1, commits + 1):
+                with known.lock:
+                    known.files.append(Numbered(number, number), (number, number))
+                    log._count(partition, known)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(log._known) == accounts
+    assert taken <= log._bytes
+    assert log._bytes * (10_000 / accounts) < module._MAX_BYTES
+
+
+def test_memory_is_bounded_however_many_accounts_there_are(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_BYTES", 1_000_000)
+    log = log_of(store)
+    tracemalloc.start()
+    try:
+        for partition in quiet_accounts(3_000):
+            log.refresh(partition, log.of(partition))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert 900 <= len(log._known) <= 1_000
+    assert taken < 1_000_000
+
+
+def test_a_cache_that_has_grown_old_is_listed_again_and_no_file_is_opened_again(
+    store: MemoryStore, clock: Clock
+) -> None:
+    log = log_of(store, clock)
+    for name in "abc":
+        commit(store, log, name)
+    clock.now = HOUR
+    store.calls.clear()
+
+    commit(store, log, "d")
+
+    assert store.calls == {"names": 2, "create": 2}

@@ -231,6 +231,6 @@ def test_the_footer_of_the_commit_after_5000_tells_of_the_64_before_it(busy: Cou
     opened = len(busy.opened)
     commit_raw(exploded([record("other", time=at(20))]), other, SYNC, NOW)
     assert len(busy.opened) - opened <= 80
-    ranges = other.of(PARTITION).ranges
+    ranges = other.of(PARTITION).files.ranges(0)
     assert len(ranges) == FILES + 2
     assert [n for n in range(1, FILES + 1) if ranges[n][0] != micros(n)] == []
