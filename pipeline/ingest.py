@@ -33,6 +33,11 @@ _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 300.0
 _FIRST_SAMPLE_S = 600.0
 _FAILURES_BEFORE_EXIT = 10
+# A poll takes longer where nothing comes.
+_ONE_POLL_S = 0.5
+_FIRST_REST_S = 1.0
+# With the poll of one second itself: an idle queue is asked 4,320 times a day.
+_LONGEST_REST_S = 19.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,33 @@ class Turn:
     ended: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """How long the queues are left alone, since they had nothing: each time twice as long, until they have something.
+
+    A message may come at the start of a rest, so the next micro-batch waits the less to be filled: the rest is at
+    most two thirds of that wait, and nothing is later for it.
+    """
+
+    longest_s: float
+    seconds: float = 0.0
+
+    @classmethod
+    def within(cls, wait_s: float) -> Rest:
+        """None as yet, for micro-batches that wait so long."""
+        return cls(min(_LONGEST_REST_S, wait_s * 2 / 3))
+
+    def longer(self) -> Rest:
+        """The next one, after nothing has come."""
+        return replace(self, seconds=min(self.longest_s, max(_FIRST_REST_S, self.seconds * 2)))
+
+    def limits(self, limits: Limits) -> Limits:
+        """Those of the run after it: one poll, unless it gives something."""
+        if not self.seconds:
+            return limits
+        return replace(limits, wait_s=limits.wait_s - self.seconds, idle_s=_ONE_POLL_S)
+
+
 def ingest_until_stopped(
     plan: Plan,
     limits: Limits,
@@ -115,6 +147,7 @@ def ingest_until_stopped(
 ) -> Summary:
     """Run micro-batches until a signal, or until no message has come for `until_idle_s` seconds.
 
+    Without `until_idle_s` queues that have nothing are asked less and less often, every twenty seconds at last.
     A run that something unforeseen ends is done again in halves, so that one message does not stop the others.
     One that fails as a whole is tried again after a pause: its messages were not deleted. Nothing is received before
     the output can be written again. Raises what a run raised
@@ -124,6 +157,7 @@ def ingest_until_stopped(
     total: Counter[str] = Counter()
     breakers = {name: Breaker() for name, it in plan.sources.items() if it.queue_url}
     failures = 0
+    rest = Rest.within(limits.wait_s)
     if until_idle_s is not None:
         limits = replace(limits, idle_s=min(limits.idle_s, max(1.0, until_idle_s)))
     turn = Turn(os.getpid())
@@ -141,7 +175,7 @@ def ingest_until_stopped(
             turn = Turn(os.getpid(), tuple(name for name, it in breakers.items() if it.open), failures)
             if on_turn:
                 on_turn(replace(turn, faults=tuple((*kind, n) for kind, n in faults_since().items())))
-            due = {name: given for name, it in breakers.items() if (given := it.limits(limits, now))}
+            due = {name: given for name, it in breakers.items() if (given := it.limits(rest.limits(limits), now))}
             if due:
                 try:
                     if failures:
@@ -164,8 +198,12 @@ def ingest_until_stopped(
                 on_run(counts)
             if counts[counters.MESSAGES_RECEIVED]:
                 idle_since = time.monotonic()
+                rest = replace(rest, seconds=0.0)
             elif until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s:
                 break
+            elif due and until_idle_s is None:
+                rest = rest.longer()
+                STOP.wait(rest.seconds)
     shut = [name for name, it in breakers.items() if it.open]
     if shut:
         raise AccessError(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import ingest
-from pipeline.ingest import Breaker, stopping
+from pipeline.ingest import Breaker, Rest, stopping
 from schemas import counters
 from transforms.receive_messages import STOP, Limits
 
@@ -115,3 +115,26 @@ def test_signals_are_handled_within_and_as_before_after() -> None:
     finally:
         ingest.os._exit = original  # type: ignore[assignment]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_rests_double_up_to_nineteen_seconds_and_end_with_the_first_message() -> None:
+    rest, rests = Rest.within(30.0), []
+    assert rest.limits(LIMITS) == LIMITS
+    for _ in range(7):
+        rest = rest.longer()
+        rests.append(rest.seconds)
+
+    assert rests == [1, 2, 4, 8, 16, 19, 19]
+
+
+@given(st.floats(0.01, 3_600), st.integers(1, 20))
+def test_no_message_is_later_for_a_rest(wait_s: float, times: int) -> None:
+    """It may come at the start of the rest: that and what is left of the wait are no longer than the wait alone."""
+    rest = Rest.within(wait_s)
+    for _ in range(times):
+        rest = rest.longer()
+    limits = rest.limits(Limits(wait_s=wait_s))
+
+    assert rest.seconds > 0
+    assert limits.wait_s > 0
+    assert rest.seconds + limits.wait_s <= wait_s * 1.000001
