@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from bench.history import DAYS, unusual
-from pipeline.correlations import evaluate
+from pipeline.alerting.correlations import evaluate
 from transforms.rules.book import RuleBook
 from transforms.rules.correlations import Correlation
 from transforms.rules.samples import detect

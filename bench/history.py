@@ -18,7 +18,7 @@ from zlib import crc32
 
 import msgspec
 
-from pipeline import alerts
+from pipeline.alerting import alerts
 from pipeline.commands import load, replay
 from transforms.list_objects import Selection
 from transforms.rules.sigma import RuleSet

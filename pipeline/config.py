@@ -19,8 +19,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline.alerting.sinks import Sink, stdout_sink
 from pipeline.logs import FORMAT_VARIABLE
-from pipeline.sinks import Sink, stdout_sink
 from schemas.errors import ConfigError
 from transforms.decoding.inflate import Caps
 from transforms.enrichment.book import EnrichmentBook

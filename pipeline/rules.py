@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from pipeline.correlations import evaluate
+from pipeline.alerting.correlations import evaluate
 from transforms.rules.book import RuleBook
 from transforms.rules.samples import Outcome, Samples, beside, detect, outcomes, read_samples, records_of
 from transforms.rules.sigma import RuleSet

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
+from pipeline.alerting.sinks import Sink
 from pipeline.config import Config
 from pipeline.recorder import Recorder
-from pipeline.sinks import Sink
 from transforms.rules.sigma import RuleSet
 from transforms.stores.files import open_store, prove
 
@@ -46,9 +46,9 @@ def evaluate_and_deliver(
     config: Config, rules: RuleSet, sinks: Sequence[Sink], counts: Counter[str] | None = None
 ) -> int:
     """Evaluate once and deliver: how many were recorded, added to `counts`. Raises the first fault of a sink."""
-    from pipeline import alerts
-    from pipeline.sinks import deliver
-    from pipeline.suppressions import read_suppressions
+    from pipeline.alerting import alerts
+    from pipeline.alerting.sinks import deliver
+    from pipeline.alerting.suppressions import read_suppressions
 
     output = config.root()
     recorded = alerts.evaluate(output, rules, read_suppressions(config.suppressions))
@@ -72,7 +72,8 @@ def list_alerts(
     form: str,
 ) -> bool:
     """Print the alerts; whether one is as grave as `fail_on`."""
-    from pipeline import alerts, stories
+    from pipeline import stories
+    from pipeline.alerting import alerts
     from pipeline.rows import print_rows
 
     gravest = alerts.level_number(fail_on) if fail_on else None
@@ -88,8 +89,8 @@ def list_alerts(
 
 def show_alert(config: Config, id_: str, *, as_json: bool) -> None:
     """Print the alert whose id begins so; a table of them where several do."""
-    from pipeline import alerts
-    from pipeline.alert_page import render
+    from pipeline.alerting import alerts
+    from pipeline.alerting.page import render
     from pipeline.commands.showing import show_one
 
     with alerts.connect(config.root()) as connection:

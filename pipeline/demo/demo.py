@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from pipeline import alerts, query, stories
+from pipeline import query, stories
+from pipeline.alerting import alerts
 from pipeline.commands import begin
 from pipeline.config import load
 from pipeline.demo.emulator import emulator, provision, upload

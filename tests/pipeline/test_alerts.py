@@ -18,12 +18,12 @@ from support.served import ANY_PORT, Quiet, served
 from support.world import World
 from typer.testing import CliRunner
 
-from pipeline import alerts
+from pipeline.alerting import alerts
+from pipeline.alerting.sinks import Sink, deliver
+from pipeline.alerting.suppressions import read_suppressions
 from pipeline.cli import app
 from pipeline.commands import load
 from pipeline.config import Config
-from pipeline.sinks import Sink, deliver
-from pipeline.suppressions import read_suppressions
 from schemas.errors import ConfigError
 from transforms.rules.book import RuleBook
 from transforms.rules.sigma import RuleSet

@@ -15,7 +15,7 @@ from support.credentials import role, use, user
 from support.records import ACCOUNT, OTHER, event_id
 from support.replaying import replay_records
 
-from pipeline import alerts
+from pipeline.alerting import alerts
 from pipeline.commands import load
 from pipeline.config import Config
 from transforms.rules.sigma import RuleSet

@@ -1,6 +1,6 @@
 """Sigma correlations as the specification has them: parsed, checked, and tied to the rules whose hits they ask for.
 
-`pipeline.correlations` decides them over all hits.
+`pipeline.alerting.correlations` decides them over all hits.
 """
 
 from __future__ import annotations

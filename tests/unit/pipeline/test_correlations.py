@@ -15,7 +15,7 @@ from sigma.collection import SigmaCollection
 from support.correlated import EPOCH, Hit, matches
 from support.published import DATA
 
-from pipeline.correlations import HITS, evaluate
+from pipeline.alerting.correlations import HITS, evaluate
 from schemas.errors import ConfigError
 from transforms.rules.correlations import Base, Correlation, correlations
 from transforms.rules.sigma import RuleSet, RuleText, compile_rules

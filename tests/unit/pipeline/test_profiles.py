@@ -12,7 +12,8 @@ from support.credentials import use, user
 from support.records import event_id
 from support.replaying import replay_records
 
-from pipeline import profiles, query
+from pipeline import query
+from pipeline.alerting import profiles
 from pipeline.commands import load
 from pipeline.compaction import compact
 from schemas.datasets import EVENTS, PROFILES, RAW

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from trees import ACCOUNT, DAY, OTHER, Tree
 
-from pipeline import profiles, query
+from pipeline import query
+from pipeline.alerting import profiles
 from pipeline.demo.emulator import Emulator, upload
 from pipeline.status import status
 from schemas.datasets import EVENTS

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import rules as running
-from pipeline.correlations import evaluate
+from pipeline.alerting.correlations import evaluate
 from schemas.errors import ConfigError
 from transforms.rules.book import SHIPPED, RuleBook
 from transforms.rules.samples import Samples, Series, beside, detect, read_samples, records_of

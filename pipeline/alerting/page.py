@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.alerts import Alert
+from pipeline.alerting.alerts import Alert
 from pipeline.rows import print_rows, shown
 
 _COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow"}

@@ -17,10 +17,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline import profiles, query, sql
-from pipeline.analytics import Analytic, findings
-from pipeline.correlations import evaluate as matches_of
-from pipeline.suppressions import Suppression
+from pipeline import query, sql
+from pipeline.alerting import profiles
+from pipeline.alerting.analytics import Analytic, findings
+from pipeline.alerting.correlations import evaluate as matches_of
+from pipeline.alerting.suppressions import Suppression
 from schemas.datasets import ALERTS
 from schemas.errors import ConfigError
 from transforms.rules.correlations import Correlation

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipeline import query, sql
-from pipeline.alerts import connect, level_number
+from pipeline.alerting.alerts import connect, level_number
 from pipeline.rows import as_json
 from schemas.datasets import DELIVERIES
 from schemas.errors import TrailweaveError

@@ -1,0 +1,1 @@
+"""Alerts: what is decided over all detections and profiles, when asked, and to whom it is delivered."""
