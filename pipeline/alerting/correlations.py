@@ -8,6 +8,9 @@ so that its id does not depend on which event came last.
   ends with each hit, both ends in; the match is in the bucket of that hit.
 - Another one (`lt`, `lte`, `eq`, `neq`, and sums, averages and percentiles, which fall as well as rise) is looked at
   in whole buckets, once these ended longer than `lateness` ago. A group without any hit in a bucket is not seen.
+- An expression of rules is looked at in the window that ends with each hit. A rule that it denies may have no hit in
+  that window, nor within a timespan after it, so that no edge of a bucket parts two deeds. With such a rule it is
+  decided once that timespan ended longer than `lateness` ago.
 
 A correlation stands for its match in another one, and counts once there. The match happens whenever a window holds
 the condition, with the fields of the hits that close the window, and those that its own group names.
@@ -25,7 +28,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline import query, sql
-from transforms.rules.correlations import Correlation
+from transforms.rules.correlations import Absent, All, Correlation, Expression, Seen, Some
 
 LATENESS = timedelta(hours=6)
 EVIDENCE = 50
@@ -101,7 +104,7 @@ def _decided(rule: Correlation, hits: pa.Table, now: datetime, lateness: timedel
             members = pa.concat_tables([members, inner.members])
     span = rule.timespan // timedelta(microseconds=1)
     settled = int((now - lateness - rule.unsettled).timestamp()) * 1_000_000
-    holds = " AND ".join(f"seen {_OPERATORS[operator]} {count!r}" for operator, count in rule.conditions)
+    holds = " AND ".join(f"seen {_OPERATORS[operator]} {count!r}" for operator, count in rule.conditions) or "seen"
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("hits", hits)
@@ -129,10 +132,27 @@ def _look(connection: duckdb.DuckDBPyConnection, rule: Correlation, span: int, s
         for position in range(2, len(rule.bases) + 1):
             connection.execute(sql.text("correlations/link", position=str(position)))
         connection.execute(sql.text("correlations/ordered", rules=str(len(rule.bases)), span=str(span)))
+    elif rule.expression is not None:
+        decided = "true" if rule.rising else f"micros + {span} <= {settled}"
+        values = {"holds": _told(rule.expression), "span": str(span), "decided": decided}
+        connection.execute(sql.text("correlations/expressed", **values))
     elif rule.rising:
         connection.execute(sql.text("correlations/sliding", measure=f"{measure} OVER span", span=str(span)))
     else:
         connection.execute(sql.text("correlations/whole", measure=measure, span=str(span), settled=str(settled)))
+
+
+def _told(expression: Expression) -> str:
+    """An expression in SQL, over the windows of the question `expressed`."""
+    match expression:
+        case Seen(place):
+            return f"bool_or(position = {place + 1}) OVER before"
+        case Absent(place):
+            return f"NOT bool_or(position = {place + 1}) OVER around"
+        case All(parts):
+            return f"({' AND '.join(map(_told, parts))})"
+        case Some(parts):
+            return f"({' OR '.join(map(_told, parts))})"
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, name: str, values: dict[str, str]) -> pa.Table:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import eq, ge, gt, le, lt, ne
 
-from transforms.rules.correlations import Correlation
+from transforms.rules.correlations import Absent, All, Correlation, Expression, Seen, Some
 
 OPERATORS = {"gt": gt, "gte": ge, "lt": lt, "lte": le, "eq": eq, "neq": ne}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,7 +58,14 @@ def _decided(rule: Correlation, hits: set[Hit], settled: int) -> tuple[Found, se
     for group, of_group in groups.items():
         for _, end in of_group:
             bucket = end.second // span * span
-            if rule.rising:
+            if rule.expression is not None:
+                if not rule.rising and end.second + span > settled:
+                    continue
+                window = [(p, h) for p, h in of_group if end.second - span <= h.second <= end.second]
+                around = {p for p, h in of_group if abs(h.second - end.second) <= span}
+                if not _true(rule.expression, {p for p, _ in window}, around):
+                    continue
+            elif rule.rising:
                 window = [(p, h) for p, h in of_group if end.second - span <= h.second <= end.second]
             elif bucket + span <= settled:
                 window = [(p, h) for p, h in of_group if h.second // span * span == bucket]
@@ -70,7 +77,7 @@ def _decided(rule: Correlation, hits: set[Hit], settled: int) -> tuple[Found, se
                 if not begins:
                     continue
                 found[group, bucket] |= {h for _, h in of_group if max(begins) <= h.second <= end.second}
-            elif _holds(rule, window):
+            elif rule.expression is not None or _holds(rule, window):
                 found[group, bucket] |= {h for _, h in window}
             else:
                 continue
@@ -98,6 +105,18 @@ def _begins(rule: Correlation, window: list[tuple[int, Hit]], end: int) -> list[
             (begin, h.second) for begin, last in chains for p, h in window if p == position and h.second >= last
         ]
     return [begin for begin, last in chains if last == end]
+
+
+def _true(expression: Expression, before: set[int], around: set[int]) -> bool:
+    match expression:
+        case Seen(place):
+            return place in before
+        case Absent(place):
+            return place not in around
+        case All(parts):
+            return all(_true(it, before, around) for it in parts)
+        case Some(parts):
+            return any(_true(it, before, around) for it in parts)
 
 
 def _holds(rule: Correlation, window: list[tuple[int, Hit]]) -> bool:

@@ -209,13 +209,20 @@ def _parse(document: _Document, problems: list[Problem]) -> SigmaRule | SigmaCor
     try:
         rule: Any = kind.from_dict(content, collect_errors=True, source=source)
     except (SigmaError, ValueError, TypeError, AttributeError, KeyError) as error:
-        problems.append(document.problem(_told(error), *_named(error)))
+        problems.append(_unread(document, error))
         return None
     # A correlation's own errors are told by `correlations`, with its field.
     if rule.errors and kind is not SigmaCorrelationRule:
-        problems.extend(document.problem(_told(error), *_named(error)) for error in rule.errors)
+        problems.extend(_unread(document, error) for error in rule.errors)
         return None
     return rule  # type: ignore[no-any-return]
+
+
+def _unread(document: _Document, error: Exception) -> Problem:
+    title = document.content.get("title")
+    told = f"rule {title!r}: {_told(error)}" if title else _told(error)
+    member = ["condition:"] if "condition" in told.lower() else []
+    return document.problem(told, *_named(error), *member)
 
 
 def _spelt(content: Mapping[str, Any]) -> dict[str, Any]:
