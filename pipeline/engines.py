@@ -30,6 +30,8 @@ BATCH_MESSAGES = 200
 # A poll blocks its bundle, and an engine's checkpoint waits for bundles.
 _LONGEST_WAIT_S = 10.0
 _LOOK_S = 1.0
+# Beam has no class of its own for it.
+_NOT_BEGUN = "Service failed to start up"
 
 
 def ingest_on_engine(pipeline: beam.Pipeline, plan: Plan, max_wait_s: float, pollers: int = 1) -> Summary:
@@ -62,6 +64,13 @@ def _watched(pipeline: beam.Pipeline) -> Summary:
             if not _is_running(pipeline.options):
                 return Summary(Counter(), time.monotonic() - started)
             counts, state = _ended(result)
+    except RuntimeError as error:
+        if not str(error).startswith(_NOT_BEGUN):
+            raise
+        raise EngineError(
+            f"the engine's job server ended as it began ({error}); begin it with --debug to see its log, and"
+            " on Flink name by --flink_job_server_jar one that is whole, made for your Flink and this machine's Java"
+        ) from error
     except grpc.RpcError as error:
         raise EngineError(
             f"the engine's job server does not answer ({_code(error)}); nothing is lost: begin the job again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -9,15 +10,19 @@ from urllib.parse import urlsplit
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
     GoogleCloudOptions,
+    JobServerOptions,
     PipelineOptions,
+    PortableOptions,
     SetupOptions,
     StandardOptions,
     WorkerOptions,
 )
+from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
 
 from pipeline.runs import engine
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, EngineError
 from transforms.stores.files import Output
 from transforms.stores.sources import Source
 
@@ -25,16 +30,20 @@ _SCHEMES = ("s3", "gs")
 # Flink holds back what a bundle gives while a checkpoint is taken, until its next element. Behind the start of the
 # pollers there is no next one: a job whose first checkpoint came just then would never poll.
 _OF_FLINK = "--finish_bundle_before_checkpointing"
+_JAR = "the file of a job server that is made for your Flink, beam-runners-flink-VERSION-job-server"
 
 
 def job(beam_flags: Sequence[str], output: Output, sources: Sequence[Source]) -> beam.Pipeline:
     """A pipeline, empty as yet, for the engine that the flags name.
 
-    Raises `ConfigError` for what Beam itself finds wrong, and for what Dataflow's workers, which are other machines
-    and get all they know from the job, could not work with.
+    Raises `ConfigError` for what Beam itself finds wrong, for a job server of Flink that this machine cannot begin,
+    and for what Dataflow's workers, which are other machines and get all they know from the job, could not work with;
+    `EngineError` where the job server's jar cannot be fetched.
     """
     on_flink = engine(beam_flags) == "FlinkRunner"
     options = PipelineOptions([*beam_flags, *([_OF_FLINK] if on_flink else [])])
+    if on_flink:
+        _check_job_server(options)
     if on_dataflow(options):
         _check_named(options)
         _check_workers_have_the_code(options)
@@ -49,6 +58,33 @@ def job(beam_flags: Sequence[str], output: Output, sources: Sequence[Source]) ->
 def on_dataflow(options: PipelineOptions) -> bool:
     """Whether the job is for Google's Dataflow."""
     return "dataflow" in str(options.view_as(StandardOptions).runner).lower()
+
+
+def _check_job_server(options: PipelineOptions) -> None:
+    """Beam begins Flink's job server, a jar, with the job, unless it is told where one runs.
+
+    It fetches a jar that is not named, or named by a URL, once, into its own cache.
+    """
+    flink, java = options.view_as(FlinkRunnerOptions), options.view_as(JobServerOptions).job_server_java_launcher
+    if options.view_as(PortableOptions).job_endpoint:
+        return
+    if not flink.flink_submit_uber_jar and not shutil.which(java):
+        raise ConfigError(
+            f"Flink's job server needs Java, and there is no program {java!r} on PATH; install Java, name its program"
+            " by --job_server_java_launcher=PATH, or a running job server by --job_endpoint=HOST:PORT"
+        )
+    jar = flink.flink_job_server_jar
+    if jar and not urlsplit(jar).scheme and not Path(jar).is_file():
+        raise ConfigError(f"--flink_job_server_jar={jar} is no file; name {_JAR}")
+    server = FlinkJarJobServer(options)
+    wanted = server.path_to_jar()
+    try:
+        server.local_jar(wanted, options.view_as(JobServerOptions).jar_cache_dir)
+    except (OSError, RuntimeError) as error:
+        given = f"--flink_job_server_jar={jar}" if jar else "give --flink_job_server_jar=PATH: none is named"
+        raise EngineError(
+            f"{given}, and {wanted} cannot be fetched ({error.__context__ or error}); name {_JAR} (docs/flink.md)"
+        ) from error
 
 
 def _check_named(options: PipelineOptions) -> None:

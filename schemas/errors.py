@@ -48,6 +48,6 @@ class WorkerError(TrailweaveError):
 
 
 class EngineError(TrailweaveError):
-    """A job that an engine gave up."""
+    """A job that an engine gave up, or that could not be handed to one."""
 
     code = "TW-ENGINE"
