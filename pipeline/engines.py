@@ -13,6 +13,7 @@ import grpc
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
 from apache_beam.runners.runner import PipelineState
 
+from pipeline import flink
 from pipeline.graph import Plan, ingest_forever, replay_by_workers
 from pipeline.ingest import stopping
 from pipeline.job import on_dataflow
@@ -58,12 +59,15 @@ def replay_on_engine(pipeline: beam.Pipeline, plan: Plan, selection: Selection, 
 def _watched(pipeline: beam.Pipeline) -> Summary:
     """Run a job and watch it. Raises `EngineError` for one that fails, `AccessError` where it cannot be submitted."""
     started = time.monotonic()
+    on_cluster = flink.submission(pipeline.options)
     try:
         with stopping():
             result = _submitted(pipeline)
             if not _is_running(pipeline.options):
                 return Summary(Counter(), time.monotonic() - started)
             counts, state = _ended(result)
+            if on_cluster and STOP.is_set():
+                on_cluster.cancel()
     except RuntimeError as error:
         if not str(error).startswith(_NOT_BEGUN):
             raise
@@ -72,8 +76,9 @@ def _watched(pipeline: beam.Pipeline) -> Summary:
             " on Flink name by --flink_job_server_jar one that is whole, made for your Flink and this machine's Java"
         ) from error
     except grpc.RpcError as error:
+        then = f"begin the job again, but {on_cluster.goes_on()}" if on_cluster else "begin the job again"
         raise EngineError(
-            f"the engine's job server does not answer ({_code(error)}); nothing is lost: begin the job again"
+            f"the engine's job server does not answer ({_code(error)}); nothing is lost: {then}"
         ) from error
     if state == PipelineState.FAILED:
         raise EngineError("the engine's job failed, and its log says why; nothing is lost: begin it again")
@@ -82,12 +87,19 @@ def _watched(pipeline: beam.Pipeline) -> Summary:
 
 def _ended(result: Any) -> tuple[Counter[str], str]:
     """What a job counted, and its state, when it has ended or was cancelled because a signal came."""
-    while not PipelineState.is_terminal(result.state) and not STOP.is_set():
-        time.sleep(_LOOK_S)
-    counts = counted(result)
-    if not PipelineState.is_terminal(result.state):
-        result.cancel()
-    return counts, str(result.state)
+    counts: Counter[str] = Counter()
+    try:
+        while not PipelineState.is_terminal(result.state) and not STOP.is_set():
+            time.sleep(_LOOK_S)
+        counts = counted(result)
+        if not PipelineState.is_terminal(result.state):
+            result.cancel()
+        return counts, str(result.state)
+    except grpc.RpcError:
+        # Ctrl-C and a service's stop reach the job server, a child of this process, as well.
+        if not STOP.is_set():
+            raise
+        return counts, str(PipelineState.CANCELLED)
 
 
 def _code(error: grpc.RpcError) -> str:

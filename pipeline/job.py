@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -44,6 +45,7 @@ def job(beam_flags: Sequence[str], output: Output, sources: Sequence[Source]) ->
     options = PipelineOptions([*beam_flags, *([_OF_FLINK] if on_flink else [])])
     if on_flink:
         _check_job_server(options)
+        _name(options)
     if on_dataflow(options):
         _check_named(options)
         _check_workers_have_the_code(options)
@@ -85,6 +87,12 @@ def _check_job_server(options: PipelineOptions) -> None:
         raise EngineError(
             f"{given}, and {wanted} cannot be fetched ({error.__context__ or error}); name {_JAR} (docs/flink.md)"
         ) from error
+
+
+def _name(options: PipelineOptions) -> None:
+    """By which the job is found on a cluster, to be cancelled."""
+    google = options.view_as(GoogleCloudOptions)
+    google.job_name = google.job_name or f"trailweave-{uuid4().hex[:12]}"
 
 
 def _check_named(options: PipelineOptions) -> None:

@@ -44,7 +44,12 @@ def run(build: Callable[[beam.Pipeline], Any], beam_flags: Sequence[str] = ()) -
 
 def engine(beam_flags: Sequence[str]) -> str | None:
     """The engine that the flags ask for; None for this machine's own runner."""
-    asked = PipelineOptions(list(beam_flags)).view_as(StandardOptions).runner
+    return engine_of(PipelineOptions(list(beam_flags)))
+
+
+def engine_of(options: PipelineOptions) -> str | None:
+    """The engine that options ask for; None for this machine's own runner."""
+    asked = options.view_as(StandardOptions).runner
     return None if asked in (None, LOCAL_RUNNER, "DirectRunner") else str(asked)
 
 

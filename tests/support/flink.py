@@ -1,4 +1,4 @@
-"""A Flink cluster of processes on this machine: a job manager, task managers, and the worker pool of their workers."""
+"""A Flink cluster of processes on this machine: a job manager, task managers, the worker pool of their workers."""
 
 from __future__ import annotations
 
@@ -97,8 +97,10 @@ class Cluster:
     def begin_task_manager(self, number: int) -> None:
         self._begin(
             f"task-manager-{number}",
-            [*self._java(), _TASK_MANAGER, "--configDir", str(self.folder)]
-            + ["-D", f"taskmanager.resource-id=task-manager-{number}"],
+            [
+                *(*self._java(), _TASK_MANAGER, "--configDir", str(self.folder)),
+                *("-D", f"taskmanager.resource-id=task-manager-{number}"),
+            ],
         )
 
     def begin_pool(self) -> None:
@@ -115,8 +117,8 @@ class Cluster:
 
     def ask(self, path: str, method: str = "GET") -> Any:
         """What the job manager's REST API answers."""
-        request = urllib.request.Request(f"http://localhost:{self.rest}{path}", method=method)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        request = urllib.request.Request(f"http://localhost:{self.rest}{path}", method=method)
+        with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read() or "null")
 
     def task_managers(self) -> set[str]:

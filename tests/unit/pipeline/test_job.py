@@ -37,6 +37,13 @@ def test_flink_gives_on_what_a_bundle_gave_before_a_checkpoint(jar: str) -> None
     assert options(FLINK, JAVA, jar)["finish_bundle_before_checkpointing"] is True
 
 
+def test_a_job_on_flink_has_a_name_of_its_own_unless_it_is_given_one(jar: str) -> None:
+    """By which it is found on a cluster."""
+    names = {options(FLINK, JAVA, jar)["job_name"] for _ in range(2)}
+    assert len(names) == 2
+    assert options(FLINK, JAVA, jar, "--job_name=trail")["job_name"] == "trail"
+
+
 def test_flink_without_java_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch, jar: str) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match=r"no program 'java' on PATH.*--job_server_java_launcher=PATH"):
