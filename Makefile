@@ -31,8 +31,8 @@ format: $(VENV)/.check ## Format the code in place
 portable-test: $(VENV)/.test $(PRISM) ## The graph unbounded on Prism, a portable engine (built with Go; skipped without)
 	TRAILWEAVE_PRISM=$(PRISM) $(PYTEST) -m "portable and not soak" tests/integration
 
-flink-test: $(VENV)/.test ## The same on Flink: make flink-test FLINK_JOB_SERVER_JAR=...
-	FLINK_JOB_SERVER_JAR=$(FLINK_JOB_SERVER_JAR) $(PYTEST) -m "portable and not soak" -k flink tests/integration
+flink-test: $(VENV)/.test ## The same on Flink: make flink-test FLINK_JOB_SERVER_JAR=... [FLINK_HOME=...: a cluster too]
+	FLINK_JOB_SERVER_JAR=$(FLINK_JOB_SERVER_JAR) FLINK_HOME=$(FLINK_HOME) $(PYTEST) -m "portable and not soak" -k flink tests/integration
 
 soak: $(VENV)/.test $(PRISM) ## Run the long fault and load tests
 	TRAILWEAVE_PRISM=$(PRISM) TRAILWEAVE_EXAMPLES=others $(PYTEST) -s -m soak tests

@@ -9,13 +9,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from support import poisoned
-from support.trails import event_ids, records, s3_event, trail_key, trail_object
+from support.engines import (
+    MESSAGES,
+    VISIBILITY_S,
+    group_of,
+    has_begun,
+    ids_of,
+    ingesting,
+    is_empty,
+    objects,
+    wait_for,
+)
+from support.trails import records, s3_event, trail_key, trail_object
 from support.world import World, assert_one_to_one
 
 PRISM = Path(os.environ.get("TRAILWEAVE_PRISM", ".cache/bin/prism")).absolute()
@@ -42,73 +53,7 @@ pytestmark = [
     ),
 ]
 
-MESSAGES = int(os.environ.get("TRAILWEAVE_TESTS_MESSAGES", "3000"))
 BACKLOG = int(os.environ.get("TRAILWEAVE_TESTS_BACKLOG", "100000"))
-VISIBILITY_S = 30
-
-
-def objects(count: int) -> dict[str, bytes]:
-    """Each object shares half of its records with the next."""
-    return {trail_key(f"o{n:06}"): trail_object(records(range(n * 4, n * 4 + 8))) for n in range(count)}
-
-
-def ids_of(bodies: dict[str, bytes]) -> set[str]:
-    return {it for body in bodies.values() for it in event_ids(body)}
-
-
-@contextmanager
-def ingesting(
-    aws: World, engine: str, *options: str, module: str = "pipeline", **environment: str
-) -> Iterator[subprocess.Popen[str]]:
-    """The command that submits the job and, as LOOPBACK, is its worker; the engine is its child."""
-    command = [sys.executable, "-m", module, "ingest", "--queue-url", aws.queue_url, "--output", str(aws.output)]
-    log = (aws.output.parent / "engine.log").open("a+")
-    process = subprocess.Popen(
-        [*command, "--max-wait", "1", "--pollers", "2", *options, *FLAGS[engine]],
-        env=aws.emulator.environment(os.environ) | {"PYTHONWARNINGS": "default"} | environment,
-        stdout=log,
-        stderr=log,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None or _group(process.pid):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        log.seek(0)
-        print(log.read()[-8_000:])
-        log.close()
-
-
-def _group(leader: int) -> list[int]:
-    """The processes of a group but for its leader."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, group = int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[2])
-        except (OSError, ValueError):
-            continue
-        if group == leader and name != leader:
-            found.append(name)
-    return found
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 600) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, f"the job ended with {process.returncode}"
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.2)
-
-
-def is_empty(aws: World) -> bool:
-    return aws.waiting() == (0, 0)
-
-
-def has_begun(aws: World) -> bool:
-    return any(aws.output.glob("ingest_log/**/*.parquet"))
 
 
 def test_thousands_of_messages_are_each_event_once_and_the_queue_is_empty(
@@ -117,7 +62,7 @@ def test_thousands_of_messages_are_each_event_once_and_the_queue_is_empty(
     aws = make_world(visibility_timeout_s=VISIBILITY_S)
     bodies = objects(MESSAGES)
     aws.put_all(bodies)
-    with ingesting(aws, engine) as process:
+    with ingesting(aws, FLAGS[engine]) as process:
         wait_for(lambda: is_empty(aws), process)
         process.terminate()
         assert process.wait(60) == 0
@@ -133,9 +78,9 @@ def test_what_is_killed_and_begun_again_loses_nothing(
     aws = make_world(visibility_timeout_s=VISIBILITY_S)
     bodies = objects(MESSAGES // 5)
     aws.put_all(bodies)
-    with ingesting(aws, engine) as process:
+    with ingesting(aws, FLAGS[engine]) as process:
         wait_for(lambda: has_begun(aws), process)
-        targets = [process.pid] if victim == "worker" else _group(process.pid)
+        targets = [process.pid] if victim == "worker" else group_of(process.pid)
         assert targets
         for target in targets:
             os.kill(target, signal.SIGKILL)
@@ -146,7 +91,7 @@ def test_what_is_killed_and_begun_again_loses_nothing(
     # So that there is something to do, whatever was through before the end.
     late = {trail_key("late"): trail_object(records(range(1_000_000, 1_000_008)))}
     aws.put_all(late)
-    with ingesting(aws, engine) as process:
+    with ingesting(aws, FLAGS[engine]) as process:
         wait_for(lambda: is_empty(aws), process)
         process.terminate()
         assert process.wait(60) == 0
@@ -177,7 +122,7 @@ def test_an_engine_and_a_local_process_share_queue_and_output(make_world: Callab
     aws = make_world(visibility_timeout_s=VISIBILITY_S)
     bodies = objects(MESSAGES // 5)
     aws.put_all(bodies)
-    with ingesting(aws, engine) as process:
+    with ingesting(aws, FLAGS[engine]) as process:
         aws.ingest(until_idle_s=5)
         wait_for(lambda: is_empty(aws), process)
         process.terminate()
@@ -196,7 +141,7 @@ def test_an_object_that_kills_its_worker_ends_in_the_dead_letter_queue_alone(
     ends = 0
     while not is_empty(aws):
         environment = {poisoned.KEY: poison, "PYTHONPATH": str(Path(__file__).parents[1])}
-        with ingesting(aws, engine, module="support.poisoned", **environment) as process:
+        with ingesting(aws, FLAGS[engine], module="support.poisoned", **environment) as process:
             while process.poll() is None and not is_empty(aws):
                 time.sleep(0.2)
             ends += process.poll() is not None
@@ -221,7 +166,7 @@ def test_a_backlog_of_a_hundred_thousand_messages_drains_and_no_healthy_one_is_g
     for start in range(0, BACKLOG, 1_000):
         aws.send(*(s3_event(aws.bucket, keys[n % len(keys)]) for n in range(start, min(start + 1_000, BACKLOG))))
     begun, before, most = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN), 0
-    with ingesting(aws, engine) as process:
+    with ingesting(aws, FLAGS[engine]) as process:
         while not is_empty(aws):
             most = max(most, resident_of(process.pid))
             assert process.poll() is None
@@ -241,7 +186,7 @@ def test_a_backlog_of_a_hundred_thousand_messages_drains_and_no_healthy_one_is_g
 def resident_of(leader: int) -> int:
     """Bytes of memory that a process and its group hold."""
     pages = 0
-    for pid in (leader, *_group(leader)):
+    for pid in (leader, *group_of(leader)):
         with suppress(OSError):
             pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize()

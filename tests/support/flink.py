@@ -44,6 +44,7 @@ taskmanager.memory.jvm-metaspace.size: 256m
 taskmanager.memory.jvm-overhead.min: 64m
 taskmanager.memory.jvm-overhead.max: 64m
 taskmanager.load-balance.mode: SLOTS
+metrics.fetcher.update-interval: 1000
 heartbeat.interval: 2000
 heartbeat.timeout: 15000
 restart-strategy.type: fixed-delay
@@ -130,6 +131,20 @@ class Cluster:
 
     def jobs(self, *states: str) -> list[str]:
         return [it["id"] for it in self.ask("/jobs")["jobs"] if it["status"] in states]
+
+    def worked(self) -> set[str]:
+        """Task managers that were given elements of the last stage of a job, which receives and keeps."""
+        found = set()
+        for job in self.jobs("RUNNING"):
+            stage = self.ask(f"/jobs/{job}")["vertices"][-1]["id"]
+            subtasks = self.ask(f"/jobs/{job}/vertices/{stage}")["subtasks"]
+            found |= {it["taskmanager-id"] for it in subtasks if it["metrics"]["read-records"]}
+        return found
+
+    def restarts(self, job: str) -> int:
+        """How often a job was begun again."""
+        (metric,) = self.ask(f"/jobs/{job}/metrics?get=numRestarts")
+        return int(metric["value"])
 
     def wait_for_task_managers(self, names: set[str], timeout_s: float = 90) -> None:
         until = time.monotonic() + timeout_s
