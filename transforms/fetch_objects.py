@@ -19,12 +19,12 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from schemas import counters
-from schemas.values import Batch, DeadLetter, Document, Message, ObjectPart, ObjectRef, Receipt, Slice
+from schemas.values import LOCAL, Batch, DeadLetter, Document, Message, ObjectPart, ObjectRef, Receipt, Slice
 from transforms import in_hand
 from transforms.decoding.documents import Opened, open_documents
 from transforms.decoding.inflate import Caps
 from transforms.in_hand import Hand, reading_order
-from transforms.stores.aws import AwsFault
+from transforms.stores.aws import Access, AwsFault
 from transforms.stores.objects import Content, read_object, touch_object
 from transforms.stores.sources import Source
 
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _EVIDENCE_S = 600.0
 _GUESSED_BYTES = 256_000
+# Small files of a folder that are read by one task.
+_TOGETHER = 16
 
 # When an object of (source, bucket) was last read in this process, and which: a 403 beside it tells a missing one.
 _readable: dict[tuple[str, str], tuple[float, ObjectRef]] = {}
@@ -226,29 +228,49 @@ def _read_all(
     `watch` is called while one is waited for.
     """
     wanted = deque(hand.refs())
-    running: deque[tuple[ObjectRef, int, Future[Content]]] = deque()
+    running: deque[tuple[list[ObjectRef], int, Future[list[Content | AwsFault]]]] = deque()
     in_flight = 0
     while wanted or running:
         while wanted and len(running) < limits.reads:
-            size = _GUESSED_BYTES if wanted[0].size is None else wanted[0].size
+            size = _size(wanted[0])
             if running and in_flight + size > limits.window_bytes:
                 break
             ref = wanted.popleft()
             message = hand.first(ref)
-            if message is not None:
-                access = sources[message.source].access
-                running.append((ref, size, pool.submit(read_object, ref, access)))
-                in_flight += size
+            if message is None:
+                continue
+            refs = [ref]
+            while wanted and _go_together(ref, wanted[0]) and len(refs) < _TOGETHER and size < _GUESSED_BYTES:
+                refs.append(wanted.popleft())
+                size += _size(refs[-1])
+            running.append((refs, size, pool.submit(_read_each, refs, sources[message.source].access)))
+            in_flight += size
         if running:
-            ref, size, future = running.popleft()
+            refs, size, future = running.popleft()
             in_flight -= size
             watch()
             while not wait([future], in_hand.LOOK_S).done:
                 watch()
-            try:
-                yield ref, future.result()
-            except AwsFault as fault:
-                yield ref, fault
+            yield from zip(refs, future.result(), strict=True)
+
+
+def _size(ref: ObjectRef) -> int:
+    return _GUESSED_BYTES if ref.size is None else ref.size
+
+
+def _go_together(ref: ObjectRef, following: ObjectRef) -> bool:
+    """Whether one task reads both: to hand a small file to a thread costs more than to read it."""
+    return ref.bucket == following.bucket == LOCAL
+
+
+def _read_each(refs: Sequence[ObjectRef], access: Access) -> list[Content | AwsFault]:
+    found: list[Content | AwsFault] = []
+    for ref in refs:
+        try:
+            found.append(read_object(ref, access))
+        except AwsFault as fault:
+            found.append(fault)
+    return found
 
 
 @dataclass(eq=False)
