@@ -14,7 +14,6 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 from numpy.typing import NDArray
 
@@ -22,7 +21,7 @@ from schemas import counters
 from schemas.datasets import RAW
 from schemas.digests import Digests, digests_of, first_of_each
 from schemas.partitions import partitions_of
-from schemas.texts import by_index, gathered
+from schemas.texts import gathered, lengths
 from schemas.values import Commit, ObjectPart, Partition, Slice
 from transforms.providers import PROVIDERS_BY_NAME, Provider
 from transforms.providers.rows import committed_slice
@@ -65,7 +64,6 @@ class Candidates:
 def candidates(records: pa.Table, provider: Provider) -> Candidates:
     """The records (every column in one piece) as candidates."""
     columns: dict[str, Any] = {name: records[name] for name in RAW.arrow.names if name in records.column_names}
-    columns["raw_json"] = by_index(records["raw_json"].combine_chunks())
     columns["provider"] = constant(provider.name, len(records))
     columns["commit_number"] = pa.array(np.zeros(len(records), np.int32))
     places = np.empty(len(records), np.int64)
@@ -100,7 +98,7 @@ def commit_raw(
     return (
         replace(
             filled,
-            records=_taken(records, kept),
+            records=records.take(kept),
             commits=_commits(done),
             objects=_counted(filled, records, done, kept),
         ),
@@ -150,19 +148,12 @@ def constant(text: str, length: int) -> pa.Array[Any]:
 
 
 def _clustered(records: pa.Table, provider: Provider) -> Rows:
-    keys: list[NDArray[Any]] = [pc.binary_length(records["raw_json"]).to_numpy()]
+    keys: list[NDArray[Any]] = [lengths(records["raw_json"].combine_chunks())]
     for name in reversed(provider.cluster_key(records)):
         column: Any = records[name].combine_chunks()
         column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         keys.append(column.indices.fill_null(-1).to_numpy())
     return np.lexsort(keys)
-
-
-def _taken(records: pa.Table, rows: Rows) -> pa.Table:
-    """Some rows. Their raw text, the bulk, stays where it is: the column names it by index."""
-    places: Any = pa.array(rows.astype(np.int32))
-    by_index: Any = pa.DictionaryArray.from_arrays(places, records["raw_json"].combine_chunks())
-    return records.drop_columns(["raw_json"]).take(rows).append_column("raw_json", by_index)
 
 
 def _with_ingestion_time(records: pa.Table, now: datetime) -> pa.Table:

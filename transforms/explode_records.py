@@ -100,9 +100,7 @@ class Exploder:
             split = sort_out(document.records, document.first_record)
         else:
             split = split_records(document.text or b"", self._record_bytes)
-        gathered.add(split.records, split.places, document.object_index)
-        for place, bad in split.bad:
-            gathered.reject(document.object_index, place, bad)
+        gathered.add(split, document.object_index)
 
     def _close(self, filled: Slice, tallies: Sequence[Tally]) -> tuple[tuple[ObjectPart, ...], list[DeadLetter]]:
         released: list[DeadLetter] = []

@@ -8,15 +8,16 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.texts import by_index, taken
 from schemas.values import DeadLetter, NoRecord, Slice
-from transforms.decoding.records import NO_OBJECT, RawRecord
+from transforms.decoding.records import NO_OBJECT, RawRecord, Split
 from transforms.providers import PROVIDERS_BY_NAME, Provider, provider_of
 from transforms.providers.rows import decode_rows
 from transforms.stores.keys import facts
@@ -58,8 +59,11 @@ class Gathered:
         # By provider, and apart from them the rows of raw trees, which have their sources and times already.
         self._chunks: dict[tuple[str, bool], list[pa.Table]] = {}
 
-    def add(self, records: Sequence[RawRecord], places: Sequence[int], index: int) -> None:
+    def add(self, split: Split, index: int) -> None:
         """Records of one object, with their places in it; the provider is told by the first."""
+        records, places = split.records, split.places
+        for place, bad in split.bad:
+            self.reject(index, place, bad)
         if not records:
             return
         provider = provider_of(records[0])
@@ -67,7 +71,14 @@ class Gathered:
             self._add_unknown(records, places, index)
             return
         self._tallies[index].provider = provider.name
-        self._put(provider, records, places, [index] * len(records))
+        if split.texts is None:
+            self._put(provider, records, places, [index] * len(records))
+            return
+        size = -(-len(records) // -(-len(records) // _CHUNK))
+        for start in range(0, len(records), size):
+            stop = start + size
+            part = records[start:stop]
+            self._decode(provider, part, places[start:stop], [index] * len(part), split.texts[start:stop])
 
     def _put(
         self, provider: Provider, records: Sequence[RawRecord], places: Sequence[int], indices: Sequence[int]
@@ -80,7 +91,7 @@ class Gathered:
             waiting[1].extend(places[start:stop])
             waiting[2].extend(indices[start:stop])
             if len(waiting[0]) >= _CHUNK // 2:
-                self._decode(provider)
+                self._decode_waiting(provider)
 
     def _add_unknown(self, records: Sequence[RawRecord], places: Sequence[int], index: int) -> None:
         """The first record is of no known kind: the object is foreign, or each record is told by itself."""
@@ -124,7 +135,7 @@ class Gathered:
     def tables(self) -> list[tuple[str, pa.Table]]:
         """Each provider's records, every column in one piece."""
         for name in [*self._waiting]:
-            self._decode(PROVIDERS_BY_NAME[name])
+            self._decode_waiting(PROVIDERS_BY_NAME[name])
         found = []
         while self._chunks:
             (name, are_rows), chunks = self._chunks.popitem()
@@ -133,39 +144,44 @@ class Gathered:
 
     def _joined(self, chunks: list[pa.Table], are_rows: bool) -> pa.Table:
         records = pa.concat_tables(chunks, promote_options="default").unify_dictionaries().combine_chunks()
-        if are_rows:
-            return records
-        return _with_columns(records, self._sources(records["object_index"].combine_chunks()))
+        columns = {} if are_rows else self._sources(records["object_index"].combine_chunks())
+        return _with_columns(records, columns | {"raw_json": by_index(records["raw_json"].combine_chunks())})
 
-    def _decode(self, provider: Provider) -> None:
+    def _decode_waiting(self, provider: Provider) -> None:
         records, places, indices = self._waiting.pop(provider.name, ([], [], []))
         if not records:
             return
-        raw_json = _text_column(records)
-        if raw_json is None:
-            keep = [_is_utf8(record) for record in records]
-            for record, place, index, good in zip(records, places, indices, keep, strict=True):
-                if not good:
-                    self.reject(index, place, _stranger(bytes(record)))
-            kept = [it for it, good in zip(zip(records, places, indices, strict=True), keep, strict=True) if good]
-            if kept:
-                self._put(provider, *(list(column) for column in zip(*kept, strict=True)))
-                self._decode(provider)
+        texts = _joined_texts(records)
+        if texts is not None:
+            self._decode(provider, records, places, indices, texts)
             return
-        columns = {
-            "raw_json": raw_json,
-            "source_index": pa.array(places, pa.int64()),
-            "object_index": pa.array(indices, pa.int32()),
-        }
-        self._keep(provider, _with_columns(provider.decode(records), columns))
+        keep = [_is_utf8(record) for record in records]
+        for record, place, index, good in zip(records, places, indices, keep, strict=True):
+            if not good:
+                self.reject(index, place, _stranger(bytes(record)))
+        kept = [it for it, good in zip(zip(records, places, indices, strict=True), keep, strict=True) if good]
+        if kept:
+            self._put(provider, *(list(column) for column in zip(*kept, strict=True)))
+            self._decode_waiting(provider)
 
-    def _keep(self, provider: Provider, decoded: pa.Table) -> None:
+    def _decode(
+        self,
+        provider: Provider,
+        records: Sequence[RawRecord],
+        places: Sequence[int],
+        indices: Sequence[int],
+        texts: Any,
+    ) -> None:
+        columns = {"source_index": pa.array(places, pa.int64()), "object_index": pa.array(indices, pa.int32())}
+        decoded = _with_columns(provider.decode(records), columns)
         problems = decoded["problem"]
         if problems.null_count < len(problems):
-            self._reject_rows(decoded.filter(pc.is_valid(problems)))
-            decoded = decoded.filter(pc.is_null(problems))
+            bad = np.asarray(problems.is_valid().to_numpy())
+            self._reject_rows(decoded.filter(pa.array(bad)), list(compress(records, bad)))
+            decoded, texts = decoded.filter(pa.array(~bad)), taken(texts, np.flatnonzero(~bad))
         if not len(decoded):
             return
+        decoded = _with_columns(decoded, {"raw_json": texts})
         self._note(decoded["object_index"], decoded["event_time"])
         self._chunks.setdefault((provider.name, False), []).append(self._spine(decoded))
 
@@ -183,10 +199,10 @@ class Gathered:
             tally.first = first if tally.first is None else min(first, tally.first)
             tally.final = final if tally.final is None else max(final, tally.final)
 
-    def _reject_rows(self, rows: pa.Table) -> None:
-        columns = rows.select(["object_index", "source_index", "raw_json", "problem"]).to_pylist()
-        for row in columns:
-            text = row["raw_json"].encode()
+    def _reject_rows(self, rows: pa.Table, records: Sequence[RawRecord]) -> None:
+        columns = rows.select(["object_index", "source_index", "problem"]).to_pylist()
+        for row, record in zip(columns, records, strict=True):
+            text = bytes(record)
             # As if it had come first: what is told of a record does not depend on its neighbours.
             bad = NoRecord(text, row["problem"]) if provider_of(text) else _stranger(text)
             self.reject(row["object_index"], row["source_index"], bad)
@@ -230,12 +246,12 @@ def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
     return pa.table({**dict(zip(table.column_names, table.columns, strict=True)), **columns})
 
 
-def _text_column(records: Sequence[RawRecord]) -> Any:
-    """The records' bytes as one string array; None if any is not UTF-8."""
+def _joined_texts(records: Sequence[RawRecord]) -> Any:
+    """The records' bytes as one column of views; None if any is not UTF-8."""
     offsets = array("i", accumulate(map(len, records), initial=0))
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(records))]
     try:
-        return pa.Array.from_buffers(pa.binary(), len(records), buffers).cast(pa.string())
+        return pa.Array.from_buffers(pa.binary(), len(records), buffers).cast(pa.string()).cast(pa.string_view())
     except pa.ArrowInvalid:
         return None
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Raw, UnsetType
 
+from schemas.texts import pieces
 from schemas.values import NoRecord
 from transforms.decoding.cutting import cut_records
 
@@ -33,16 +36,23 @@ _records = msgspec.json.Decoder(_Records)
 _array = msgspec.json.Decoder(list[Raw])
 _wrapped = msgspec.json.Decoder(_Wrapped)
 NO_OBJECT = "a record is no JSON object"
+_HEAD, _TAIL = b'{"Records":[', b"]}"
+# Of fewer records the texts are copied in the time that it takes to point at them.
+_MANY = 256
 _UNREADABLE = (msgspec.DecodeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Records in order, and what is no record with its place among them."""
+    """Records in order, and what is no record with its place among them.
+
+    `texts` are the records as views of the document, where that is known and worth it.
+    """
 
     records: Sequence[RawRecord]
     places: Sequence[int]
     bad: Sequence[tuple[int, NoRecord]] = field(default=())
+    texts: Any = None
 
 
 def split_records(text: bytes, record_bytes: int) -> Split:
@@ -50,15 +60,27 @@ def split_records(text: bytes, record_bytes: int) -> Split:
 
     Forms: `{"Records": [...]}`, a bare array, one record, JSON lines, LookupEvents and EventBridge envelopes.
     """
-    if text.startswith(b'{"Records":['):
+    if text.startswith(_HEAD):
         try:
             records = _records.decode(text).Records
             small = len(text) <= record_bytes or all(memoryview(it).nbytes <= record_bytes for it in records)
             if small and not _may_be_wrapped(bytes(records[0]) if records else b""):
-                return Split(records, range(len(records)))
+                return Split(records, range(len(records)), texts=_views(text, records))
         except _UNREADABLE:
             pass
     return sort_out([*cut_records([text], record_bytes)], 0)
+
+
+def _views(text: bytes, records: Sequence[RawRecord]) -> Any:
+    """The records as views of their document; None where they are few, or anything but a comma is between two."""
+    if len(records) < _MANY:
+        return None
+    lengths = np.fromiter(map(len, records), np.int32, len(records))
+    ends = np.cumsum(lengths + 1, dtype=np.int32)
+    # The least that can be around them: one byte more anywhere, and it is not known where.
+    if len(_HEAD) + int(ends[-1]) - 1 + len(_TAIL) != len(text):
+        return None
+    return pieces(text, len(_HEAD) + ends - lengths - 1, lengths)
 
 
 def sort_out(found: Sequence[bytes | NoRecord], first: int) -> Split:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.texts import Texts
 from transforms.indicators.parameters import Named, changing
 from transforms.indicators.values import Kind
 
@@ -40,11 +41,10 @@ def named_hashes(records: pa.Table, events: pa.Table) -> list[Named]:
     """The hashes in question, each once a row and member of the record."""
     pulls: Any = pc.is_in(events["operation_name_orig"].cast(pa.string()), pa.array(_PULLS))
     rows = np.flatnonzero(changing(events) | np.asarray(pulls.to_numpy(), np.bool_))
-    taken: Any = pa.array(rows)
-    raws: Any = records["raw_json"].take(taken)
+    raws = Texts(records["raw_json"])
     found: list[Named] = []
-    for row, raw in zip(rows.tolist(), raws.to_pylist(), strict=True):
-        for column, text in _members(raw if isinstance(raw, bytes) else raw.encode()):
+    for row in rows.tolist():
+        for column, text in _members(bytes(raws[row])):
             tokens = {_digits(it[0]) for it in _HASH.finditer(text.replace(b"\\/", b"/"))}
             found += [Named(row, Kind.HASH, token, column) for token in sorted(tokens)]
     return found

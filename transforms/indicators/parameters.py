@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from schemas.texts import Texts
 from transforms.indicators.values import Kind
 
 COLUMN = "requestParameters"
@@ -46,10 +47,9 @@ def named(records: pa.Table, events: pa.Table) -> list[Named]:
     """The texts in question, each once a row. A network counts only if it is a single address."""
     found: list[Named] = []
     rows = np.flatnonzero(changing(events))
-    taken: Any = pa.array(rows)
-    raws: Any = records["raw_json"].take(taken)
-    for row, raw in zip(rows.tolist(), raws.to_pylist(), strict=True):
-        text = _parameters(raw if isinstance(raw, bytes) else raw.encode())
+    raws = Texts(records["raw_json"])
+    for row in rows.tolist():
+        text = _parameters(bytes(raws[row]))
         tokens = {(it.lastgroup or "", it[0].decode().partition("/")[0]) for it in _TOKEN.finditer(text)}
         found += [Named(row, Kind(kind), token) for kind, token in sorted(tokens)]
     return found

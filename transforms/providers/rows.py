@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.digests import digests_of
+from schemas.texts import Texts, by_index
 from schemas.values import Commit, Partition, Slice
 from transforms.providers import PROVIDERS_BY_NAME
 from transforms.providers.base import SPINE, Provider
@@ -14,7 +15,8 @@ from transforms.providers.base import SPINE, Provider
 
 def decode_rows(rows: pa.Table, provider: Provider) -> pa.Table:
     """Rows of `aws_s3_raw` as the records of a slice: the provider's columns beside what the rows hold."""
-    decoded = provider.decode([value.as_buffer().to_pybytes() for value in rows["raw_json"]])
+    texts = Texts(rows["raw_json"])
+    decoded = provider.decode([bytes(texts[row]) for row in range(len(rows))])
     decoded = decoded.drop_columns(SPINE.names)
     for name in rows.column_names:
         if name not in ("provider", "commit_number"):
@@ -28,8 +30,10 @@ def committed_slice(rows: pa.Table, partition: Partition, number: int) -> Slice:
     times = rows["event_time"].combine_chunks().cast(pa.int64()).to_numpy()
     rows = rows.take(np.lexsort((digests[:, 1], digests[:, 0], times)))
     (name,) = map(str, pc.unique(rows["provider"]).to_pylist())
+    records = decode_rows(rows, PROVIDERS_BY_NAME[name]).combine_chunks()
+    raw_json = by_index(records["raw_json"].combine_chunks())
     return Slice(
         provider=name,
-        records=decode_rows(rows, PROVIDERS_BY_NAME[name]),
+        records=records.set_column(records.schema.get_field_index("raw_json"), "raw_json", raw_json),
         commits=(Commit(partition, number, 0, len(rows)),),
     )

@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.datasets import EVENTS
+from schemas.texts import Texts
 from transforms.providers.base import Fields
 from transforms.rules.columns import Column, Rows
 from transforms.rules.entries import MISSING, Entry, any_json, entry_of_column, find
-from transforms.rules.reading import Texts, reader
+from transforms.rules.reading import reader
 
 COLUMNS = frozenset(EVENTS.arrow.names)
 DEAREST = 4
@@ -52,9 +53,7 @@ class Table:
 
     def __init__(self, records: pa.Table, events: pa.Table | None, known: Fields) -> None:
         self._records, self._events, self._known = records, events, known
-        # Records of a slice come as a dictionary as well, whose scalars are slow.
-        self._raw_codes, raw = _codes(_one(records["raw_json"]))
-        self._raw = Texts(raw)
+        self._raw = Texts(records["raw_json"])
         self._keys: list[tuple[Any, ...]] = []
         self._encodings: dict[str, tuple[Rows, Any]] = {}
         self._groups: list[tuple[str, ...]] = [()]
@@ -113,7 +112,7 @@ class Table:
 
     def texts(self, rows: Rows) -> list[Entry]:
         """The records' own texts."""
-        return [Entry(True, (bytes(self._raw[code]).decode(),)) for code in self._raw_codes[rows].tolist()]
+        return [Entry(True, (bytes(self._raw[row]).decode(),)) for row in rows.tolist()]
 
     def _begun(self, field: str) -> tuple[Column, Read]:
         head, _, rest = field.partition(".")
@@ -141,8 +140,8 @@ class Table:
     def _read(self, fields: tuple[str, ...], rows: list[int]) -> None:
         read = reader(fields).read
         puts = [self._of_records(field).put for field in fields]
-        for row, code in zip(rows, self._raw_codes[rows].tolist(), strict=True):
-            for put, found in zip(puts, read(self._raw[code]), strict=True):
+        for row in rows:
+            for put, found in zip(puts, read(self._raw[row]), strict=True):
                 self._kept += put(row, found)
 
     def _encoded(self, column: str, table: Any) -> tuple[Rows, Any]:

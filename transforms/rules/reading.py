@@ -7,8 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-import numpy as np
-import pyarrow as pa
 
 from transforms.providers.cloudtrail.lenient import REFUSED, members
 from transforms.rules.entries import MISSING, Entry, any_json, find
@@ -63,16 +61,3 @@ def _first(values: Sequence[Any], ways: Sequence[tuple[int, tuple[str, ...]]]) -
         if found.present:
             return found
     return MISSING
-
-
-class Texts:
-    """The texts of a string or binary array where they lie, without a copy."""
-
-    def __init__(self, values: Any) -> None:
-        texts = values.cast(pa.large_binary())
-        _, offsets, data = texts.buffers()
-        self._offsets = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1].tolist()
-        self._data = memoryview(data or b"")
-
-    def __getitem__(self, place: int) -> memoryview:
-        return self._data[self._offsets[place] : self._offsets[place + 1]]

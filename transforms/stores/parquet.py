@@ -171,7 +171,8 @@ def flat(table: pa.Table) -> pa.Table:
 
 def _own_values(column: Any) -> Any:
     indices, values = column.indices, column.dictionary
-    if len(values) <= 1 or not len(indices):
+    # Long texts are named by index, and gathered for writing.
+    if len(values) <= 1 or not len(indices) or pa.types.is_string_view(values.type):
         return column
     present = indices.drop_null() if indices.null_count else indices
     used = np.zeros(len(values), np.bool_)

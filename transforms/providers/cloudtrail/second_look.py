@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import compress, repeat
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.texts import Texts
 from transforms.providers.cloudtrail.columns import Distinct, choose, first_known, mapped, placed, spread
 from transforms.providers.cloudtrail.details import Details, SignIn, read_details, sign_in
 from transforms.providers.cloudtrail.event_facts import EventKey, Way
@@ -79,8 +80,8 @@ def second_look(
 
 
 def _texts(decoded: pa.Table, rows: Sequence[int]) -> list[bytes]:
-    texts: list[Any] = decoded["raw_json"].take(pa.array(rows, pa.int64())).cast(pa.binary()).to_pylist()
-    return texts
+    texts = Texts(decoded["raw_json"])
+    return [bytes(texts[row]) for row in rows]
 
 
 def _looks(
