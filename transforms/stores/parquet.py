@@ -49,7 +49,10 @@ RAW_LAYOUT = Layout(
 )
 EVENTS_LAYOUT = Layout(
     row_group=131_072,
-    plain=frozenset({"event_id", "event_time", "request_id", "ingestion_time"}),
+    plain=frozenset(
+        {"event_id", "event_time", "request_id", "ingestion_time"}
+        | {"cloud_provider_event_id", "cloud_correlation_id", "shared_event_id"}
+    ),
     indexed=frozenset(
         {"event_time", "recipient_account_id", "identity_name", "identity_uuid", "operation_name_orig", "caller_ip"}
         | {"access_key_id", "session_id", "event_id", "commit_number"}
@@ -109,7 +112,7 @@ def open_writer(
     compression: Any = (
         dict.fromkeys(map(_path, schema), "none") | dict.fromkeys(compressed, "zstd") if heavy else "none"
     )
-    dictionary: Any = False if are_few else [name for name in names if name not in layout.plain]
+    dictionary: Any = False if are_few else [_path(it) for it in schema if it.name not in layout.plain]
     with pq.ParquetWriter(
         sink,
         schema,
