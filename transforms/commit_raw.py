@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from schemas import counters
 from schemas.datasets import RAW
-from schemas.digests import Digests, digests_of, first_of_each
+from schemas.digests import Digests, digests_of, first_of_each, order_by_time
 from schemas.partitions import partitions_of
 from schemas.texts import gathered, lengths
 from schemas.values import Commit, ObjectPart, Partition, Slice
@@ -86,7 +86,7 @@ def commit_raw(
     codes, partitions = partitions_of(records)
     found = candidates(records, PROVIDERS_BY_NAME[filled.provider])
     first = first_of_each(found.digests, codes)
-    order = np.lexsort((found.digests[:, 1], found.digests[:, 0], found.times, codes))
+    order = order_by_time(found.digests, found.times, codes)
     order = order[first[order]]
     bounds = np.searchsorted(codes[order], np.arange(len(partitions) + 1))
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate, compress
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,8 @@ class Gathered:
         if split.texts is None:
             self._put(provider, records, places, [index] * len(records))
             return
-        size = -(-len(records) // -(-len(records) // _CHUNK))
+        # Even parts: a short last one would cost as much as a whole.
+        size = ceil(len(records) / ceil(len(records) / _CHUNK))
         for start in range(0, len(records), size):
             stop = start + size
             part = records[start:stop]

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.digests import digests_of
+from schemas.digests import digests_of, order_by_time
 from schemas.texts import Texts, by_index
 from schemas.values import Commit, Partition, Slice
 from transforms.providers import PROVIDERS_BY_NAME
@@ -28,7 +28,7 @@ def committed_slice(rows: pa.Table, partition: Partition, number: int) -> Slice:
     """A raw file as the slice that its writer had after the commit: the same rows in the same order, no receipts."""
     digests = digests_of(rows["event_id"])
     times = rows["event_time"].combine_chunks().cast(pa.int64()).to_numpy()
-    rows = rows.take(np.lexsort((digests[:, 1], digests[:, 0], times)))
+    rows = rows.take(order_by_time(digests, times, np.zeros(len(times), np.int64)))
     (name,) = map(str, pc.unique(rows["provider"]).to_pylist())
     records = decode_rows(rows, PROVIDERS_BY_NAME[name]).combine_chunks()
     raw_json = by_index(records["raw_json"].combine_chunks())

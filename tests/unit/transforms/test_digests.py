@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.digests import Digests, digests_of, first_of_each, found_in, in_order
+from schemas.digests import Digests, digests_of, first_of_each, found_in, in_order, order_by_time
 
 uuids = st.uuids().map(str)
 ids = st.one_of(
@@ -76,3 +76,14 @@ def test_digests_that_agree_in_their_first_half_alone_are_told_apart(
         return np.array(rows, np.uint64).reshape(-1, 2)
 
     assert found_in(as_digests(asked), in_order(as_digests(known))).tolist() == [it in known for it in asked]
+
+
+@given(st.data(), st.lists(st.one_of(few, uuids), max_size=40), st.sampled_from([3, 1 << 20, 1 << 52]))
+def test_rows_are_in_order_of_group_time_and_digest(data: st.DataObject, texts: list[str], span: int) -> None:
+    digests = of(texts)
+    numbers = st.lists(st.integers(0, span), min_size=len(texts), max_size=len(texts))
+    times = np.array(data.draw(numbers), np.int64) - span // 2
+    groups = np.array(data.draw(numbers), np.int64) % 70
+    keys = [(groups[row], times[row], *digests[row]) for row in order_by_time(digests, times, groups).tolist()]
+    assert keys == sorted(keys)
+    assert sorted(keys) == sorted((groups[row], times[row], *digests[row]) for row in range(len(texts)))
