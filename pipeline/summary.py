@@ -11,15 +11,19 @@ from schemas import counters
 
 @dataclass(frozen=True)
 class Summary:
-    """Totals of one command. `seconds` is wall time, start-up excluded."""
+    """Totals of one command. `seconds` is wall time, start-up excluded.
+
+    With `is_counted` false the engine ended without a word of what it counted, and every total is null.
+    """
 
     counts: Counter[str]
     seconds: float
+    is_counted: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """The keys that scripts rely on, then every counter by its name."""
         count = self.counts
-        return {
+        told = {
             "objects": sum(
                 count[name] for name in (counters.OBJECTS_READ, counters.OBJECTS_DEAD, counters.OBJECTS_SETTLED)
             ),
@@ -28,12 +32,17 @@ class Summary:
             "duplicates": count[counters.EVENTS_DUPLICATE],
             "dead_letters": count[counters.DEAD_LETTERS],
             "deferred": count[counters.OBJECTS_DEFERRED],
+        }
+        return {
+            **(told if self.is_counted else dict.fromkeys(told)),
             "seconds": round(self.seconds, 3),
-            "counters": {name: count[name] for name in counters.MEANING},
+            "counters": {name: count[name] for name in counters.MEANING} if self.is_counted else None,
         }
 
     def as_text(self) -> str:
         """One line for a person."""
+        if not self.is_counted:
+            return f"ended after {self.seconds:.1f} s; the engine told no counts: see `trailweave status`"
         told = self.as_json()
         rate = told["records"] / self.seconds if self.seconds else 0.0
         return (

@@ -29,13 +29,13 @@ def ids_of(bodies: dict[str, bytes]) -> set[str]:
 
 @contextmanager
 def ingesting(
-    aws: World, flags: Sequence[str], *, module: str = "pipeline", **environment: str
+    aws: World, flags: Sequence[str], *, pollers: int = 2, module: str = "pipeline", **environment: str
 ) -> Iterator[subprocess.Popen[str]]:
     """The command that submits the job and, as LOOPBACK, is its worker; engine or job server are its child."""
     command = [sys.executable, "-m", module, "ingest", "--queue-url", aws.queue_url, "--output", str(aws.output)]
     log = (aws.output.parent / "engine.log").open("a+")
     process = subprocess.Popen(
-        [*command, "--max-wait", "1", "--pollers", "2", *flags],
+        [*command, "--max-wait", "1", "--pollers", str(pollers), *flags],
         env=aws.emulator.environment(os.environ) | {"PYTHONWARNINGS": "default"} | environment,
         stdout=log,
         stderr=log,
