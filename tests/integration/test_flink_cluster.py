@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import poisoned
 from support.engines import (
     MESSAGES,
     VISIBILITY_S,
@@ -130,3 +131,26 @@ def test_a_replay_on_a_cluster_is_one_bounded_job_and_goes_on_where_it_was(aws: 
         told.append(json.loads(done.stdout.splitlines()[-1])["objects"])
     assert told == [len(bodies), 0]
     assert_one_to_one(aws.output, ids_of(bodies))
+
+
+def test_an_object_that_kills_its_worker_ends_in_the_dead_letter_queue_alone(
+    make_world: Callable[..., World], tmp_path: Path
+) -> None:
+    """The cluster begins the job again each time; the pool and the command live on."""
+    aws = make_world(visibility_timeout_s=40, max_receives=6)
+    bodies = objects(24)
+    aws.put_all(bodies)
+    poison = list(bodies)[11]
+    environment = poisoned.environment(aws.emulator.environment(os.environ), poison, tmp_path)
+    with flink_cluster(Path(str(HOME)), tmp_path / "cluster", environment) as cluster:
+        with ingesting(aws, flags(cluster)) as process:
+            wait_for(lambda: is_empty(aws), process)
+            (job,) = cluster.jobs("RUNNING", "RESTARTING")
+            wait_for(lambda: cluster.restarts(job) >= 3, process, 60)
+            process.terminate()
+            assert process.wait(120) == 0
+        print(cluster.logs())
+    done = {key for key, outcome in aws.outcomes() if outcome == "done"}
+    assert done == set(bodies) - {poison}
+    assert aws.redriven() == 1
+    assert_one_to_one(aws.output, ids_of({key: bodies[key] for key in done}))
