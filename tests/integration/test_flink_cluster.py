@@ -144,7 +144,7 @@ def test_an_object_that_kills_its_worker_ends_in_the_dead_letter_queue_alone(
     environment = poisoned.environment(aws.emulator.environment(os.environ), poison, tmp_path)
     with flink_cluster(Path(str(HOME)), tmp_path / "cluster", environment) as cluster:
         with ingesting(aws, flags(cluster)) as process:
-            wait_for(lambda: is_empty(aws), process)
+            wait_for(lambda: is_empty(aws), process, 780)
             (job,) = cluster.jobs("RUNNING", "RESTARTING")
             wait_for(lambda: cluster.restarts(job) >= 3, process, 60)
             process.terminate()
