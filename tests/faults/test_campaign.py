@@ -9,7 +9,8 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing.process import BaseProcess
@@ -30,8 +31,9 @@ from support.fault_proxy import (
     sqs_error,
     unreached,
 )
-from support.killable import IMPATIENT, Starter, die, was_killed
+from support.killable import GRACE_S, HASTY, IMPATIENT, Starter, die, was_killed
 from support.proxy import Action, Rule
+from support.reader import Reader, assert_no_void_files
 from support.replaying import replay_from
 from support.trails import s3_event
 from support.world import World, assert_one_to_one, event_rows, read_letters, read_rows
@@ -39,6 +41,8 @@ from support.world import World, assert_one_to_one, event_rows, read_letters, re
 from pipeline.config import load
 from pipeline.demo.organisation import organisation
 from pipeline.query import connect, run
+from schemas.errors import TrailweaveError
+from transforms.stores.aws import Access
 from transforms.stores.files import Output
 
 PROCESSES = 2
@@ -61,28 +65,34 @@ class Campaign:
     ending: list[tuple[float, Rule]] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     codes: Counter[int | None] = field(default_factory=Counter)
+    kinds: Mapping[str, Callable[[Campaign], None]] = field(default_factory=lambda: FAULTS)
+    reader: Reader | None = None
 
     def wage(self, faults: int, timeout_s: float) -> None:
         """So many faults, one after another, and overlapping where they last."""
         until = time.monotonic() + timeout_s
-        plan = [*FAULTS] * (faults // len(FAULTS) + 1)
+        plan = [*self.kinds] * (faults // len(self.kinds) + 1)
         self.rng.shuffle(plan)
         coming = iter(self.objects.items())
         self._keep_up()
         while not self.world.proxy.calls("ReceiveMessage"):
             assert time.monotonic() < until
             time.sleep(0.05)
-        for name in plan[:faults]:
+        for number, name in enumerate(plan[:faults]):
             assert time.monotonic() < until, self.hits()
             self._put(islice(coming, -(-len(self.objects) // faults)))
             self._keep_up()
             before = self.hits().total()
-            FAULTS[name](self)
+            self.kinds[name](self)
             # Faults may overlap, but one that nobody has met yet gets some time.
             patience = time.monotonic() + _PATIENCE_S
             while self.hits().total() == before and time.monotonic() < patience:
                 time.sleep(0.05)
             time.sleep(self.rng.uniform(0.0, 0.2))
+            if self.reader and not number % 10:
+                # Nothing is written yet, or the answer takes longer than parts stay.
+                with suppress(TrailweaveError):
+                    self.reader.ask()
         self._put(coming)
         self._keep_up()
         self.world.proxy.heal()
@@ -191,6 +201,13 @@ FAULTS: dict[str, Callable[[Campaign], None]] = {
     "announced again": Campaign.announce_again,
 }
 
+OF_COMPACTION: dict[str, Callable[[Campaign], None]] = {
+    "removals fail": lambda it: it.often("removals fail", "DeleteObject", internal_error()),
+    "an answer to a removal is lost": lambda it: it.often("an answer to a removal is lost", "DeleteObject", lost()),
+    "listings fail": lambda it: it.often("listings fail", "ListObjectsV2", internal_error(), bucket=_out(it)),
+    "the output is slow": lambda it: it.often("the output is slow", "*Object*", delayed(0.4), bucket=_out(it)),
+}
+
 
 def downloaded(world: World, folder: Path) -> Path:
     """The output, fetched by a plain listing."""
@@ -221,17 +238,35 @@ def evaluated(output: Path, view: str) -> list[dict[str, Any]]:
     return [dict(it) for it in found]
 
 
-def wage(world: World, *, seed: int, objects: int, events: int, faults: int, timeout_s: float) -> None:
+def compact_wholly(world: World, starter: Starter, reader: Reader) -> None:
+    """Until no part is left; each pass removes what the one before has covered."""
+    for _ in range(3):
+        process = starter.start(["compact", "--output", f"s3://{world.bucket}-out/tree"])
+        process.join()
+        assert process.exitcode == 0, starter.log_of_all()
+        reader.ask()
+        time.sleep(GRACE_S + 2)
+
+
+def wage(
+    world: World, *, seed: int, objects: int, events: int, faults: int, timeout_s: float, compacting: bool = False
+) -> None:
     trail = organisation(seed=seed, accounts=3, regions=2, days=2, objects=objects, events=events)
     bodies = dict(trail)
     world.s3.create_bucket(Bucket=f"{world.bucket}-out")
     logs = world.output.parent / "logs"
     logs.mkdir()
     calm = world.emulator.environment(os.environ) | {"AWS_ENDPOINT_URL": world.endpoint_url, IMPATIENT: "yes"}
+    if compacting:
+        calm[HASTY] = "yes"
     starter = Starter(calm | {"TRAILWEAVE_MAX_MESSAGES": "5"}, logs)
     arguments = ["ingest", "--queue-url", world.queue_url, "--output", f"s3://{world.bucket}-out/tree"]
     arguments += ["--max-wait", "0.3", "--quiet"]
     campaign = Campaign(world, starter, arguments, bodies, random.Random(seed))
+    if compacting:
+        arguments += ["--compact"]
+        tree = Output(f"s3://{world.bucket}-out/tree", Access(endpoint_url=world.emulator.endpoint_url))
+        campaign.kinds, campaign.reader = FAULTS | OF_COMPACTION, Reader(tree)
     campaign.wage(faults, timeout_s)
     campaign.peace()
     last = Starter(calm, logs).start([*arguments, "--until-idle", str(VISIBILITY_S + 0.5)])
@@ -240,12 +275,15 @@ def wage(world: World, *, seed: int, objects: int, events: int, faults: int, tim
     told = starter.log_of_all()
     print(f"seed {seed}: met {dict(campaign.hits())}, ends {dict(campaign.codes)}")
     assert last.exitcode == 0, told
+    if campaign.reader:
+        compact_wholly(world, Starter(calm, logs), campaign.reader)
     assert sum(world.waiting()) == 0
     assert world.redriven() == 0
     # Killed, denied, or too many failures in a row; never a usage error, which a supervisor would not restart.
     assert set(campaign.codes) <= {-9, 0, 1, 3}, told
     assert campaign.hits().total() >= faults
     output = downloaded(world, world.output.parent / "downloaded")
+    assert bool(assert_no_void_files(output)) == compacting
     expected = undisturbed(world, world.output.parent / "undisturbed")
     for dataset in ("aws_s3_raw", "cloud_audit_logs"):
         assert event_rows(output, dataset) == event_rows(expected, dataset)
@@ -253,6 +291,15 @@ def wage(world: World, *, seed: int, objects: int, events: int, faults: int, tim
     assert letters(output) == letters(expected)
     assert evaluated(output, "sessions") == evaluated(expected, "sessions")
     assert evaluated(output, "links") == evaluated(expected, "links")
+
+
+@pytest.mark.timeout(600)
+def test_a_short_campaign_with_compaction_beside_ends_as_the_undisturbed_run(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(proxied=True, visibility_timeout_s=VISIBILITY_S, max_receives=1000)
+
+    wage(world, seed=8, objects=60, events=2_000, faults=60, timeout_s=200, compacting=True)
 
 
 def test_a_short_campaign_of_every_fault_ends_as_the_undisturbed_run(make_world: Callable[..., World]) -> None:
@@ -268,3 +315,14 @@ def test_a_long_campaign_ends_as_the_undisturbed_run(make_world: Callable[..., W
     world = make_world(proxied=True, visibility_timeout_s=VISIBILITY_S, max_receives=1000)
 
     wage(world, seed=seed, objects=2_000, events=40_000, faults=400, timeout_s=1200)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", [4, 5])
+def test_a_long_campaign_with_compaction_beside_ends_as_the_undisturbed_run(
+    make_world: Callable[..., World], seed: int
+) -> None:
+    world = make_world(proxied=True, visibility_timeout_s=VISIBILITY_S, max_receives=1000)
+
+    wage(world, seed=seed, objects=2_000, events=40_000, faults=400, timeout_s=1200, compacting=True)

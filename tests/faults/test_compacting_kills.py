@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from support.killable import COMPACTING, SMALL_RUNS, Starter, die, was_killed
+from support.reader import Reader, assert_no_void_files
 from support.world import assert_one_to_one, event_rows
 
-from pipeline import query
 from pipeline.demo.organisation import organisation
 from transforms.stores.files import Output
 from transforms.stores.tree import parse_name
@@ -35,25 +35,6 @@ def age(output: Path, seconds: float, *, ranges: bool) -> None:
                     os.utime(path, (then, then))
                 except FileNotFoundError:
                     continue
-
-
-@dataclass
-class Reader:
-    """Asks again and again, as a user does: never an event twice, and each that was there once is there always."""
-
-    output: Path
-    seen: dict[str, set[str]] = field(default_factory=dict)
-    asked: int = 0
-
-    def ask(self) -> None:
-        connection = query.connect(Output(str(self.output)))
-        for view in _DATASETS[:2]:
-            ids = query.run(connection, f"SELECT event_id FROM {view}").read_all()["event_id"].to_pylist()
-            before, now = self.seen.get(view, set()), set(ids)
-            assert len(ids) == len(now), f"{view} has {len(ids) - len(now)} events twice"
-            assert before <= now, f"{view} lacks {len(before - now)} events that were there"
-            self.seen[view] = now
-            self.asked += 1
 
 
 @dataclass
@@ -115,7 +96,7 @@ def besiege(folder: Path, *, seed: int, rounds: int, objects: int, events: int) 
     (folder / "logs").mkdir()
     output = folder / "out"
     starter = Starter({**os.environ, SMALL_RUNS: "1"}, folder / "logs")
-    siege, reader = Siege(starter, output, random.Random(seed)), Reader(output)
+    siege, reader = Siege(starter, output, random.Random(seed)), Reader(Output(str(output)))
     assert _ended(_replaying(starter, output, sources[0])) == 0, starter.log_of_all()
     siege.at_each_place(reader)
     assert siege.fell == dict.fromkeys(COMPACTING, 1)
@@ -129,10 +110,7 @@ def besiege(folder: Path, *, seed: int, rounds: int, objects: int, events: int) 
         assert _ended(starter.start(["compact", "--output", str(output)])) == 0, starter.log_of_all()
         siege.pass_an_hour()
     reader.ask()
-    for name in _DATASETS:
-        for partition in (output / name).glob("*/*"):
-            files = [it for it in (parse_name(path.name) for path in partition.iterdir()) if it]
-            assert not [it for it in files if any(wide.covers(it) for wide in files)], f"{partition} holds void files"
+    assert_no_void_files(output)
 
     whole = folder / "whole"
     for source in sources:

@@ -100,7 +100,8 @@ def besiege(aws: World, trail: Trail, seed: int, kills: int, *, replaying: bool,
     assert aws.redriven() == 0
     expected = events_of(trail)
     assert len(expected) == trail.events
-    assert len(siege.fell) >= kills // 4
+    # How many of each is for the machine to say: once the queue is empty they fall by chance alone.
+    assert siege.fell.total() > siege.fell["anywhere"]
     assert_one_to_one(aws.output, expected)
     assert sorted(it["scope"] for it in aws.letters()) == ["object", "record"]
 

@@ -43,12 +43,16 @@ _PRELOAD = [
     "pipeline.replay",
     "pipeline.dead_letters",
     "pipeline.compaction.compact",
+    "pipeline.compaction.beside",
     __name__,
 ]
 # In the environment of a process that is to try again without waiting.
 IMPATIENT = "TRAILWEAVE_TESTS_IMPATIENT"
 # In the environment of a process that is to replay a few objects a run, so that it commits often.
 SMALL_RUNS = "TRAILWEAVE_TESTS_SMALL_RUNS"
+# In the environment of a process for which the hours of compaction are seconds.
+HASTY = "TRAILWEAVE_TESTS_HASTY"
+GRACE_S = 8.0
 _FOLDERS = {"raw file": "aws_s3_raw", "marker": "cloud_audit_logs", "ledger": "ingest_log"}
 
 
@@ -94,6 +98,8 @@ def _run(arguments: list[str], environment: dict[str, str], aim: tuple[str, int]
         _install(*aim)
     if IMPATIENT in environment:
         _hurry()
+    if HASTY in environment:
+        _compact_soon()
     if SMALL_RUNS in environment:
         from transforms import list_objects
 
@@ -117,6 +123,16 @@ def _hurry() -> None:
     ingest._FIRST_PAUSE_S, ingest._LONGEST_PAUSE_S = 0.02, 0.1
     in_hand._MARGIN_S, in_hand.LOOK_S = 0.2, 0.3
     queue._FIRST_PAUSE_S, queue._LEAST_VISIBILITY_S = 0.01, 1
+
+
+def _compact_soon() -> None:
+    """Every partition is quiet, an hour is `GRACE_S`, and half an hour half of it."""
+    from pipeline.compaction import beside, compact
+    from transforms.stores import commit_log
+
+    compact.GRACE_S, commit_log.FRESH_S = GRACE_S, GRACE_S / 2  # type: ignore[assignment]
+    beside._SWEEP_S, beside._PAUSE_BY_WORK = 0.5, 1
+    compact.compact_partition.__kwdefaults__["quiet_s"] = 0.0
 
 
 def _install(place: str, nth: int) -> None:
