@@ -18,7 +18,7 @@ from pipeline import sql as texts
 from pipeline.interrupts import interruptible
 from pipeline.sql.library import NamedQuery, Parameter, library, named
 from pipeline.sql.tree import PARQUET, attach, open_tree, relation, snapshot
-from schemas.errors import ConfigError, StoreError, TrailweaveError
+from schemas.errors import AccessError, ConfigError, StoreError, TrailweaveError
 from transforms.stores.files import Output
 from transforms.stores.settings import read_settings, rebuild
 
@@ -48,6 +48,7 @@ _VIEWS = (
 )
 _MEMORY_LIMIT = "1GB"
 _ROWS_AT_A_TIME = 10_000
+_MOST_NAMES = 40
 _UNREADABLE = re.compile(
     r"^(IO|HTTP) Error|Failed to read file|No magic bytes|too small to be a Parquet file"
     r"|reading the stream registered"
@@ -108,7 +109,7 @@ def run(
 
     `parameters` are values for the query's `$name`s; a named query has defaults for its own. Only queries are run:
     nothing that writes, here or to a file. Raises ConfigError for SQL that cannot be run, saying what exists where a
-    name is unknown, and StoreError for files that cannot be read, either now or while the stream is read.
+    name is unknown, and StoreError or AccessError for files that cannot be read, now or while the stream is read.
     """
     given = parameters or {}
     sql, given = (asked.sql, asked.values(given)) if isinstance(asked, NamedQuery) else (asked, given)
@@ -149,7 +150,7 @@ def _only_query(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.State
 def _values(statement: duckdb.Statement, given: Mapping[str, str]) -> dict[str, str]:
     wanted: set[str] = set(statement.named_parameters)
     for name in sorted(wanted - given.keys()):
-        raise ConfigError(f"the query's parameter ${name} has no value; give one")
+        raise ConfigError(f"the query's parameter ${name} has no value; give --param {name}=VALUE")
     for name in sorted(given.keys() - wanted):
         raise ConfigError(f"the query has no parameter ${name}; it has {', '.join(sorted(wanted)) or 'none'}")
     return dict(given)
@@ -160,6 +161,8 @@ def _explained(error: Exception, connection: duckdb.DuckDBPyConnection, sql: str
     text = str(error).split(". Detail: Python exception")[0]
     if text.startswith("Out of Memory"):
         return ConfigError(f"the query needs more than {_MEMORY_LIMIT} of memory; narrow it by account_id and day")
+    if "Permission denied" in text:
+        return AccessError(f"the query could not read the tree; let this user read it: {text}")
     if _UNREADABLE.search(text):
         return StoreError(f"the query could not read the tree; if files were just compacted, run it again: {text}")
     if unknown := _UNKNOWN_TABLE.search(text):
@@ -172,7 +175,11 @@ def _explained(error: Exception, connection: duckdb.DuckDBPyConnection, sql: str
 
 def _existing(name: str, names: list[str]) -> str:
     close = get_close_matches(name.strip('"'), names, n=1)
-    return (f"Did you mean {close[0]}? " if close else "") + f"There are: {', '.join(names)}"
+    few = len(names) <= _MOST_NAMES
+    told = (
+        f"There are: {', '.join(names)}" if few else f"There are {len(names)}; DESCRIBE and the view's name list them"
+    )
+    return (f"Did you mean {close[0]}? " if close else "") + told
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:

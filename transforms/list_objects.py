@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from transforms.stores.aws import Access, AwsFault, calling, client
 from transforms.stores.files import Output, open_store
 from transforms.stores.keys import facts, no_trail
 from transforms.stores.ledger import done_objects, is_done
+from transforms.stores.local import walk
 from transforms.stores.objects import local_ref
 from transforms.stores.sources import Source
 
@@ -107,7 +107,7 @@ def _span(found: re.Match[str]) -> tuple[str | None, str | None]:
 def list_objects(location: str, access: Access, selection: Selection) -> Iterator[ObjectRef]:
     """The selected objects under a location, in order of their keys, page by page.
 
-    Raises `ConfigError` for a location that is none, `AccessError` where listing is denied.
+    Raises `ConfigError` for a location that is none, `AccessError` where listing is denied, even of a part.
     """
     parts = urlsplit(location)
     if parts.scheme in ("s3", "gs"):
@@ -130,7 +130,7 @@ def list_objects(location: str, access: Access, selection: Selection) -> Iterato
 
 
 def _list_folder(root: Path, selection: Selection) -> Iterator[ObjectRef]:
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in walk(root):
         folders[:] = sorted(it for it in folders if it[0] != "." and selection.enters(f"{folder}/{it}/"))
         for name in sorted(names):
             path = f"{folder.rstrip('/')}/{name}"

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from pipeline.interrupts import interrupting
-from schemas.errors import OutputError, TrailweaveError
+from schemas.errors import AccessError, OutputError, TrailweaveError
 
 # What Typer makes of KeyboardInterrupt.
 _INTERRUPTED = 130
@@ -46,6 +46,8 @@ def main() -> None:
         # The reader has what it wanted, as with `| head`.
         sys.stdout = _nowhere()
         sys.exit(1)
+    except PermissionError as error:
+        _fail(AccessError(f"{error.filename} cannot be read: {error.strerror}; let this user read it"))
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise

@@ -11,9 +11,9 @@ from pipeline.commands.beginning import located
 from pipeline.config import Config
 from pipeline.redrive import Redriven
 from schemas.errors import ConfigError
-from transforms.stores.files import Output, Store, open_store, prove
+from transforms.stores.files import Output, Store, prove
 from transforms.stores.local import LocalStore
-from transforms.stores.settings import Settings, read_settings
+from transforms.stores.settings import SETTINGS, Settings, read_settings
 
 if TYPE_CHECKING:
     from pipeline.compaction.compact import Compacted
@@ -43,14 +43,13 @@ def compact(config: Config, first_day: str | None, last_day: str | None) -> Comp
 
 def _begun(config: Config) -> tuple[Output, Store, Settings]:
     """The output root, which was written before and may be written now."""
+    from pipeline.sql.tree import open_tree
+
     output = config.root()
-    store = open_store(output)
+    store = open_tree(output)
     settings = read_settings(store)
     if settings is None:
-        raise ConfigError(
-            f"output {output.uri!r} holds no trailweave data;"
-            " name the root that `trailweave ingest` or `trailweave replay` wrote"
-        )
+        raise ConfigError(f"{store.describe(SETTINGS)} is gone, which says what is derived; put it back")
     prove(store)
     return output, store, settings
 

@@ -7,7 +7,6 @@ are read through pyarrow, to which DuckDB hands the same filters and columns; Av
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -42,7 +41,7 @@ from transforms.stores import gcloud
 from transforms.stores.aws import AwsFault, bucket_access
 from transforms.stores.files import Output, Store, open_store
 from transforms.stores.gcs import GcsStore
-from transforms.stores.local import LocalStore
+from transforms.stores.local import LocalStore, walk
 from transforms.stores.s3 import S3Store
 from transforms.stores.settings import read_settings
 
@@ -158,7 +157,7 @@ class _Folder:
 
     def list(self) -> Iterator[tuple[str, str]]:
         for dataset in PARQUET:
-            for folder, _, names in os.walk(self.root / dataset.name):
+            for folder, _, names in walk(self.root / dataset.name):
                 yield from ((dataset.name, f"{folder}/{name}") for name in names if name.endswith(".parquet"))
 
     def define(self, connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from schemas.errors import OutputError, StoreError
+from schemas.errors import AccessError, OutputError, StoreError
 from transforms.stores.listed import Listed
 
 _COPIED_BYTES = 1 << 20
@@ -127,6 +127,16 @@ class LocalStore:
                 " a local file system that has them, s3:// or gs://"
             )
         return OutputError(f"{where} cannot be written: {error.strerror}; nothing is lost: free or mend it")
+
+
+def walk(root: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` that misses nothing in silence: AccessError names a folder that cannot be listed."""
+    return os.walk(root, onerror=_refuse)
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise AccessError(f"{error.filename} cannot be listed: {error.strerror}; let this user read it") from error
 
 
 def _make_folder(folder: Path) -> None:

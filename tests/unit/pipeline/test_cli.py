@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from support.locked import lock
 from support.trails import records, trail_object
 
 from pipeline import cli, commands
@@ -161,6 +162,18 @@ def test_a_denial_has_exit_code_3(run: Run, folder: str, monkeypatch: pytest.Mon
     code, _, err = run("replay", "--source", folder, "--output", "o")
 
     assert (code, err) == (3, "trailweave: TW-ACCESS: s3:ListBucket on b was refused to me\n")
+
+
+@pytest.mark.parametrize("command", [["status"], ["query", "SELECT 1"], ["story", "list"], ["compact"]])
+def test_an_output_that_this_user_may_not_read_is_told_with_exit_code_3(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    locked = lock(tmp_path / "o", monkeypatch)
+
+    code, out, err = run(*command, "--output", "o")
+
+    assert (code, out) == (3, "")
+    assert err == f"trailweave: TW-ACCESS: {locked} cannot be read: Permission denied; let this user read it\n"
 
 
 def test_the_views_are_made_in_another_duckdb_by_a_script(run: Run, folder: str) -> None:

@@ -5,11 +5,12 @@ from typing import Any
 
 import duckdb
 import pytest
+from support.locked import lock
 from trees import ACCOUNT, DAY, OTHER, Tree, at
 
 from pipeline import query
 from schemas.datasets import ALL, EVENTS, HUNTS, SESSIONS, STORIES
-from schemas.errors import ConfigError, StoreError
+from schemas.errors import AccessError, ConfigError, StoreError
 from transforms.stores.files import Output
 
 VIEWS = [dataset.name for dataset in ALL if dataset != HUNTS] + [
@@ -232,14 +233,14 @@ def test_times_are_utc(tree: Tree) -> None:
         ),
         (
             "SELECT identity FROM cloud_audit_logs",
-            r"(?s)\"identity\" not found.*Did you mean identity_\w+\? There are: _time, ",
+            r"(?s)\"identity\" not found.*Did you mean identity_\w+\? There are \d+; DESCRIBE and the view's name",
         ),
-        ("SELECT c.idents FROM cloud_audit_logs c", r"(?s)named \"idents\".*There are: _time, "),
+        ("SELECT c.idents FROM cloud_audit_logs c", r"(?s)named \"idents\".*There are \d+; DESCRIBE"),
         ("SELEC 1", "syntax error"),
         ("SELECT 'x'::INT", "Could not convert string 'x'"),
         ("SELECT 1; SELECT 2", "holds 2 statements; give exactly one"),
         ("", "holds 0 statements"),
-        ("SELECT $a", r"parameter \$a has no value"),
+        ("SELECT $a", r"parameter \$a has no value; give --param a=VALUE"),
         ("COPY (SELECT 1) TO '{root}/evil.csv'", "a COPY statement is not run here"),
         ("EXPLAIN ANALYZE COPY (SELECT 1) TO '{root}/evil.csv'", "a EXPLAIN statement is not run here"),
         ("CREATE TABLE t (a INT)", "a CREATE statement is not run here"),
@@ -252,6 +253,18 @@ def test_sql_that_cannot_be_run_is_explained(tree: Tree, sql: str, error: str) -
     with pytest.raises(ConfigError, match=error):
         ask(tree, sql.replace("{root}", root))
     assert not (tree.root / "evil.csv").exists()
+
+
+@pytest.mark.parametrize("below", ["", "cloud_audit_logs", f"cloud_audit_logs/account_id={ACCOUNT}/day={DAY}"])
+def test_a_folder_that_cannot_be_listed_is_told_and_its_rows_are_not_missed_in_silence(
+    tree: Tree, below: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.commit([{}])
+    locked = lock(tree.root / below, monkeypatch)
+
+    with pytest.raises((AccessError, PermissionError)) as told:
+        ask(tree, "SELECT count(*) FROM cloud_audit_logs")
+    assert str(locked) in str(told.value)
 
 
 def test_a_parameter_that_the_query_does_not_have_is_refused(tree: Tree) -> None:

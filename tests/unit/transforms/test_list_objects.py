@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fault_proxy import s3_error, sqs_denied
+from support.locked import lock
 from support.trails import trail_key
 from support.world import World
 
@@ -169,3 +170,14 @@ def test_regions_cannot_be_asked_of_a_raw_tree(tmp_path: Path, below: str) -> No
         list(list_objects(str(tmp_path / below), Access(), Selection(regions=frozenset({"us-east-1"}))))
     (ref,) = list_objects(str(tmp_path / below), Access(), Selection(accounts=frozenset({"111122223333"})))
     assert ref.key == str(file)
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "x.json").write_text("{}")
+    locked = lock(tmp_path / "shut", monkeypatch)
+
+    with pytest.raises(AccessError, match=f"{locked} cannot be listed: Permission denied; let this user read it"):
+        list(list_objects(str(tmp_path), Access(), EVERYTHING))
