@@ -48,6 +48,19 @@ def interrupting() -> Iterator[None]:
         os.close(tell)
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Inside, SIGINT ends the process without a word, as is right while a program loads. For the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _watch(told: int) -> None:
     interrupted = False
     while number := os.read(told, 1):

@@ -105,7 +105,7 @@ def show(connection: duckdb.DuckDBPyConnection, asked: Asked) -> Story | pa.Tabl
     ids: list[Any] = _ask(connection, "stories/meant", kind=asked.kind, value=asked.value)["story_id"].to_pylist()
     if not ids:
         raise ConfigError(
-            f"no story of {asked.kind} {asked.value!r} in this output root;"
+            f"no {'' if asked.kind == 'story' else 'story of '}{asked.kind} {asked.value!r} in this output root;"
             " `trailweave story list` shows what there is"
         )
     if len(ids) > 1:

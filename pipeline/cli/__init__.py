@@ -5,11 +5,14 @@ Each module adds the commands of its subject to the one program.
 
 from __future__ import annotations
 
+from pipeline.interrupts import quietly
+
 # Their order is the order of the help.
 # isort: off
-from pipeline.cli import onboarding, ingestion, looking, stories, alerts, detection, upkeep  # noqa: F401
+with quietly():
+    from pipeline.cli import onboarding, ingestion, looking, stories, alerts, detection, upkeep  # noqa: F401
+    from pipeline.cli.app import app, main
 
 # isort: on
-from pipeline.cli.app import app, main
 
 __all__ = ["app", "main"]

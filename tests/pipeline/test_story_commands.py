@@ -163,7 +163,7 @@ def test_the_page_draws_the_chain_and_the_list_narrows(output: Path) -> None:
 
 def test_what_is_not_there_or_not_clear_is_said(output: Path) -> None:
     for arguments, message in {
-        ("abc123",): "no story of story 'abc123' in this output root",
+        ("abc123",): "no story 'abc123' in this output root",
         ("abc",): "give 6 digits of its id or more",
         (): "give one of: a story's ID, --event ID",
         ("--key", "AKIANOBODY"): "no story of access key 'AKIANOBODY'",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from trees import Tree
 
-from pipeline.interrupts import interrupting
+from pipeline.interrupts import interrupting, quietly
 
 ROOT = Path(__file__).parents[3]
 # Once it has its row, each would go on for days.
@@ -47,3 +47,11 @@ def test_other_errors_of_what_is_watched_come_as_they_are() -> None:
         raise RuntimeError("something else")
 
     assert signal.set_wakeup_fd(before) == -1
+
+
+def test_while_a_program_loads_a_signal_ends_it_without_a_word() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with quietly():
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+
+    assert signal.getsignal(signal.SIGINT) == before
