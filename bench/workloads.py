@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from itertools import count
+from itertools import cycle
 from pathlib import Path
 
 from pipeline.demo.organisation import organisation
@@ -22,7 +22,7 @@ _GENERATION = 1
 class Workload:
     """`events` records in `objects` objects; `variety` multiplies what repeats, `spread` is that of the sizes.
 
-    With `alone` each object is that of an account of its own.
+    With `accounts` the objects belong to so many accounts in turn.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Workload:
     variety: int = 1
     spread: float = 0.6
     days: int = 2
-    alone: bool = False
+    accounts: int = 0
 
     def scaled(self, name: str, factor: float) -> Workload:
         """The same kind of objects, more or fewer of them."""
@@ -47,7 +47,7 @@ class Workload:
             spread=self.spread,
             days=self.days,
         )
-        return map(_moved, count(), trail) if self.alone else iter(trail)
+        return map(_moved, cycle(range(self.accounts)), trail) if self.accounts else iter(trail)
 
     def folder(self) -> Path:
         """The folder that holds the objects under their keys; drawn if it is not there."""
@@ -79,6 +79,4 @@ LARGE = Workload("large", objects=400, events=400_000, spread=0)
 TINY = Workload("tiny", objects=3_000, events=37_500)
 LOW = Workload("low", objects=400, events=100_000, variety=50)
 TENFOLD = LARGE.scaled("tenfold", 10)
-QUIET = Workload("quiet", objects=1_000, events=12_000, spread=0, days=1)
-ALONE = replace(QUIET, name="alone", alone=True)
 WARM_UP = Workload("warm-up", objects=40, events=4_000)

@@ -9,9 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.days import Costs, Organisation, day, deliveries
+from bench.days import Costs, Organisation, day, deliveries, idle
 
-COSTS = Costs(2e-5, 3e-4, 1_400, 110, 270, 4, 0.13, 0.1, 0.0, 1.0, 0.3, 6e8)
+COSTS = Costs(
+    record_cpu_s=2e-5,
+    object_cpu_s=3e-4,
+    commit_cpu_s=1e-2,
+    run_cpu_s=0.1,
+    text_bytes=1_400,
+    gzip_bytes=110,
+    stored=270,
+    commit_bytes=50_000,
+    files=4,
+    deletes=0.1,
+    extensions=0.0,
+    gets=1.0,
+    worker_bytes=6e8,
+)
 SOME = Organisation("some", 20, 2, 100, 20)
 ORGANISATIONS = st.builds(
     Organisation,
@@ -27,8 +41,9 @@ ORGANISATIONS = st.builds(
 def test_every_object_is_in_one_batch_which_is_never_over_full(
     organisation: Organisation, max_wait_s: float, max_messages: int
 ) -> None:
-    batch, account = deliveries(organisation, max_wait_s, max_messages)
+    times, batch, account = deliveries(organisation, max_wait_s, max_messages)
 
+    assert (np.diff(times) >= 0).all()
     assert len(batch) == len(account) == organisation.objects
     assert np.bincount(batch).max() <= max_messages
     assert (np.bincount(batch) > 0).all()
@@ -40,8 +55,10 @@ def test_every_object_is_in_one_batch_which_is_never_over_full(
 def test_a_commit_needs_an_object_and_compaction_never_makes_more_files(organisation: Organisation) -> None:
     found = day(organisation, COSTS)
 
-    assert found.files <= organisation.objects * COSTS.files + found.batches
+    assert found.batches <= found.commits <= organisation.objects
+    assert found.files <= organisation.objects * COSTS.files + found.commits
     assert found.merged <= found.files + organisation.accounts * COSTS.files
+    assert found.merged_bytes < found.stored
 
 
 @pytest.mark.parametrize(("wait_s", "messages"), [(300.0, 1_000), (30.0, 100_000), (300.0, 100_000)])
@@ -49,10 +66,32 @@ def test_a_longer_wait_and_fuller_batches_make_no_more_files(wait_s: float, mess
     assert day(SOME, COSTS, max_wait_s=wait_s, max_messages=messages).files <= day(SOME, COSTS).files
 
 
-def test_twice_the_accounts_take_twice_the_cpu() -> None:
+def test_twice_the_accounts_take_twice_the_cpu_of_records_and_objects() -> None:
     few, many = day(SOME, COSTS), day(replace(SOME, accounts=40), COSTS)
-    assert many.cores == pytest.approx(2 * few.cores)
+    for cause in ("records", "objects"):
+        assert many.cores[cause] == pytest.approx(2 * few.cores[cause])
+    assert many.cores["commits"] > few.cores["commits"]
     assert many.files > few.files
+
+
+def test_of_ten_thousand_quiet_accounts_nearly_every_object_is_a_commit() -> None:
+    quiet = Organisation("quiet", 10_000, 1, 50, 12)
+    found = day(quiet, COSTS)
+    assert found.commits > 0.99 * quiet.objects
+    assert found.cores["commits"] == pytest.approx(found.commits * COSTS.commit_cpu_s / 86_400)
+
+
+def test_an_idle_queue_is_asked_every_twenty_seconds_at_last() -> None:
+    polls, runs = idle(np.array([0.5, 5.0, 7.0, 10.0, 24.0, 86_400.0]), 30.0)
+    assert polls.tolist()[:5] == [0, 5, 6, 7, 9]
+    assert runs.tolist()[:5] == [0, 1, 2, 3, 5]
+    assert 4_300 < polls[-1] < 4_340
+
+
+def test_messages_that_trickle_in_are_requests_of_their_own() -> None:
+    organisation = Organisation("one", 1, 1, 288, 20)
+    found = day(organisation, replace(COSTS, deletes=0.0))
+    assert 288 < found.sqs_requests < 288 * (1 + 30 + 25)
 
 
 @pytest.mark.parametrize(
