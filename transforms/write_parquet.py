@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 
 from schemas.datasets import DETECTIONS, EVENTS, SESSIONS
-from schemas.values import Slice
+from schemas.values import Commit, Slice
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output, Store, open_store
 from transforms.stores.parquet import DETECTIONS_LAYOUT, EVENTS_LAYOUT, FEW, SESSIONS_LAYOUT, encode, flat, part
@@ -28,9 +29,13 @@ def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPool
     Raises what the store raises: then nothing of the slice may be acknowledged.
     """
     events = derived.events
-    is_flat = False
-    if events is not None and len(events) < FEW * len(derived.commits):
-        events, is_flat = flat(events), True
+    texts = flat(events) if events is not None and len(events) < FEW * len(derived.commits) else None
+
+    def rows_of(commit: Commit, events: pa.Table) -> pa.Table:
+        if texts is not None and commit.length < FEW:
+            return texts.slice(commit.start, commit.length)
+        rows = events.slice(commit.start, commit.length)
+        return part(rows) if commit.length < len(events) else rows
 
     def write(index: int) -> None:
         commit = derived.commits[index]
@@ -41,10 +46,8 @@ def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPool
             if tables and (len(tables[index]) or dataset == log.marker):
                 store.create(path_of(dataset, commit.partition, commit.number), encode(tables[index], layout))
         if events is not None:
-            rows = events.slice(commit.start, commit.length)
-            if commit.length < len(events) and not is_flat:
-                rows = part(rows)
-            store.create(path_of(EVENTS, commit.partition, commit.number), encode(rows, EVENTS_LAYOUT))
+            path = path_of(EVENTS, commit.partition, commit.number)
+            store.create(path, encode(rows_of(commit, events), EVENTS_LAYOUT))
         log.completed(commit.partition, commit.number)
 
     if events is not None or derived.detections:

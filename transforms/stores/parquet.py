@@ -18,9 +18,9 @@ SCHEMA_VERSION = "1"
 _RANGES = "trailweave.ranges"
 _VERSION = "trailweave.schema_version"
 
-# Below so many rows a dictionary is as long as its column, and a compressor costs more than it saves: 20 us a column,
-# of a hundred columns.
-FEW = 16
+# Below so many rows a file has no dictionaries, and Snappy: setting up zstd and a dictionary takes 20 us and more a
+# column, of a hundred columns, and saves a tenth of the bytes. Compaction makes one large file of many such.
+FEW = 64
 # A column of so few values is a few bits a row already: the same holds for it in any file.
 _FEW_VALUES = 16
 
@@ -80,7 +80,7 @@ LOG_LAYOUT = Layout(row_group=131_072, plain=frozenset(), indexed=frozenset({"lo
 
 
 def encode(table: pa.Table, layout: Layout, ranges: Mapping[int, TimeRange] | None = None) -> bytes:
-    """The table as a zstd Parquet file. `ranges` are the time ranges (microseconds) that its footer repeats."""
+    """The table as a Parquet file. `ranges` are the time ranges (microseconds) that its footer repeats."""
     sink = pa.BufferOutputStream()
     are_few = len(table) < FEW
     light = () if are_few else [it for it in table.column_names if _is_light(table[it])]
@@ -100,24 +100,23 @@ def open_writer(
     light: Collection[str] = (),
     are_few: bool = False,
 ) -> Iterator[pq.ParquetWriter]:
-    """A writer of a zstd Parquet file into `sink`, closed at the end.
+    """A writer of a Parquet file into `sink`, closed at the end: zstd; Snappy of a few rows (`are_few`).
 
-    `light` columns are not compressed, unless the layout has them as bulky; of a few rows (`are_few`) none are.
-    `ranges` may be filled while rows are written: the footer comes last.
+    `light` columns are not compressed. What the layout has as bulky is zstd in any case. `ranges` may be filled while
+    rows are written: the footer comes last.
     """
     names = schema.names
-    heavy = [it for it in names if it in layout.bulky or not (are_few or it in light)]
-    compressed = [_path(schema.field(it)) for it in heavy]
+    zstd = [_path(schema.field(it)) for it in names if it in layout.bulky or not (are_few or it in light)]
+    compression: Any = "snappy" if are_few else "none"
     # One word for all columns is read much faster than one for each.
-    compression: Any = (
-        dict.fromkeys(map(_path, schema), "none") | dict.fromkeys(compressed, "zstd") if heavy else "none"
-    )
+    if zstd:
+        compression = dict.fromkeys(map(_path, schema), compression) | dict.fromkeys(zstd, "zstd")
     dictionary: Any = False if are_few else [_path(it) for it in schema if it.name not in layout.plain]
     with pq.ParquetWriter(
         sink,
         schema,
         compression=compression,
-        compression_level=dict.fromkeys(compressed, 1) or None,
+        compression_level=dict.fromkeys(zstd, 1) or None,
         use_dictionary=dictionary,
         write_statistics=[name for name in names if name in layout.indexed],
         store_schema=False,

@@ -17,11 +17,20 @@ from schemas.values import Partition
 from transforms.commit_raw import commit_raw
 from transforms.normalize_records import normalize_records
 from transforms.stores.commit_log import CommitLog
-from transforms.stores.parquet import EVENTS_LAYOUT, LOG_LAYOUT, RAW_LAYOUT, conform, encode, read_ranges, read_table
+from transforms.stores.parquet import (
+    EVENTS_LAYOUT,
+    FEW,
+    LOG_LAYOUT,
+    RAW_LAYOUT,
+    conform,
+    encode,
+    read_ranges,
+    read_table,
+)
 from transforms.stores.tree import Numbered, list_files, list_partitions, parse_name, path_of
 from transforms.write_parquet import write_parquet
 
-COUNTS = [1, 3, 15, 16, 17, 300]
+COUNTS = [1, 3, FEW - 1, FEW, FEW + 1, 300]
 
 
 def stored(count: int) -> dict[str, bytes]:
@@ -55,6 +64,23 @@ def test_another_reader_sees_the_same_values(count: int, tmp_path: object) -> No
         table = read_table(pa.BufferReader(content), ["event_id", "event_time"]).sort_by("event_id")
         assert [id_ for id_, _ in seen] == table["event_id"].to_pylist()
         assert [time.astimezone(UTC) for _, time in seen] == table["event_time"].to_pylist()
+
+
+def columns_of(content: bytes) -> dict[str, pq.ColumnChunkMetaData]:
+    group = pq.read_metadata(io.BytesIO(content)).row_group(0)
+    return {it.path_in_schema: it for it in map(group.column, range(group.num_columns))}
+
+
+def test_a_file_of_a_few_rows_has_no_dictionaries_and_any_larger_one_is_zstd() -> None:
+    few, many = (stored(count) for count in (FEW - 1, FEW))
+    for dataset in (RAW, EVENTS):
+        columns = columns_of(few[dataset.name])
+        assert not any(it.has_dictionary_page for it in columns.values())
+        assert {it.compression for name, it in columns.items() if name != "raw_json"} == {"SNAPPY"}
+        assert {it.compression for it in columns_of(many[dataset.name]).values()} == {"ZSTD", "UNCOMPRESSED"}
+        assert len(many[dataset.name]) < 1.1 * len(few[dataset.name])
+    for files in (few, many):
+        assert columns_of(files[RAW.name])["raw_json"].compression == "ZSTD"
 
 
 def test_the_same_table_gives_the_same_bytes() -> None:
