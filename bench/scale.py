@@ -23,7 +23,7 @@ from schemas import counters
 
 PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
 _MANY = Organisation("10,000 accounts", 10_000, 2, 144, 12)
-_ROUNDS = 3
+_ROUNDS = 2
 _DATASETS = ("aws_s3_raw", "cloud_audit_logs", "sessions", "detections")
 # Objects of twelve records: each alone in its partition, or the same ones in four partitions; they come in visits.
 _VISITS, _ACCOUNTS = 4, 400
@@ -32,7 +32,7 @@ ALONE = replace(TOGETHER, name="alone", accounts=_ACCOUNTS)
 _WORKLOADS = {it.name: it for it in (TOGETHER, ALONE)}
 _IDLE_S = 1.5
 _IDLE_RUNS = 5
-_LONG = LARGE.scaled("long", 4)
+_LONG = LARGE.scaled("long", 2)
 # Few enough that both processes have some all the time.
 _BATCH = 50
 

@@ -8,7 +8,6 @@ engine a source is a splittable DoFn: it polls within its limits, checkpoints it
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,8 +31,40 @@ from transforms.stores.sources import Source
 
 log = logging.getLogger(__name__)
 
+
+class Wish:
+    """What a signal handler sets and loops look at; without a lock, unlike `threading.Event`.
+
+    A handler runs in the main thread. If that was just about to wait for the event, it would hold the lock that the
+    handler needs to set it, and neither would ever go on.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        """Wish it."""
+        self._is_set = True
+
+    def clear(self) -> None:
+        """Wish it no more."""
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        """Whether it is wished."""
+        return self._is_set
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until shortly after it is wished: whether it is."""
+        until = time.monotonic() + seconds
+        while not self._is_set and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_S))
+        return self._is_set
+
+
+_LOOK_S = 0.1
 # Set by the runtime's signal handler; every poll ends within `_POLL_S` seconds of it.
-STOP = threading.Event()
+STOP = Wish()
 
 # What the last micro-batch of this process received: a run that fails is done again from here.
 IN_HAND: list[Delivery] = []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from typing import Any
 
 import pytest
 from support.trails import event_ids, records, trail_key, trail_object
@@ -63,3 +65,32 @@ def test_a_signal_ends_a_rest_however_long_it_is(aws: World, monkeypatch: pytest
     stopper.join()
 
     assert summary.counts[counters.MESSAGES_RECEIVED] == 0
+
+
+def test_a_signal_may_come_at_any_step_of_a_wait() -> None:
+    """At each line of it, as of a debugger: nothing that the waiting thread holds keeps the handler from its work."""
+
+    def steps_until(last: int) -> int:
+        steps = 0
+
+        def trace(*_: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == last:
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGTERM)
+            return trace
+
+        with ingest.stopping():
+            sys.settrace(trace)
+            try:
+                STOP.wait(0.01)
+            finally:
+                sys.settrace(None)
+            assert STOP.is_set() == (steps >= last)
+        return steps
+
+    steps = steps_until(1_000_000)
+    assert steps > 5
+    for step in range(1, steps + 1):
+        steps_until(step)
