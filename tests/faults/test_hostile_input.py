@@ -6,8 +6,6 @@ import gzip
 import io
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from support.replaying import replay_in_a_child
 from support.trails import (
     ACCOUNT,
     DAY,
@@ -340,29 +339,6 @@ def giant(megabytes: int) -> bytes:
     return text.getvalue()
 
 
-_CHILD = """
-import json, sys
-from pathlib import Path
-from pipeline.cli import main
-sys.argv = ["trailweave", "replay", "--source", sys.argv[1], "--output", sys.argv[2], "--json", "--quiet"]
-try:
-    main()
-except SystemExit as end:
-    assert not end.code
-# Not getrusage's maximum, which a child inherits from the process that started it.
-(peak,) = [it for it in Path("/proc/self/status").read_text().splitlines() if it.startswith("VmHWM")]
-print(peak.split()[1])
-"""
-
-
-def replayed(folder: Path, output: Path) -> tuple[dict[str, Any], int]:
-    """The summary and the peak memory in MB of a process that reads the folder."""
-    told = subprocess.run(
-        [sys.executable, "-c", _CHILD, str(folder), str(output)], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    return json.loads(told[0]), int(told[1]) // 1000
-
-
 def under_the_bound(tmp_path: Path, *, bomb_mb: int, giant_mb: int, many: int) -> None:
     source = tmp_path / "in"
     for key, body in {
@@ -377,7 +353,7 @@ def under_the_bound(tmp_path: Path, *, bomb_mb: int, giant_mb: int, many: int) -
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
 
-    told, peak_mb = replayed(source, tmp_path / "out")
+    told, peak_mb = replay_in_a_child(source, tmp_path / "out")
 
     print(f"peak {peak_mb} MB; bombs of {bomb_mb} MB, a record of {giant_mb} MB, an object of {many:,} records")
     assert peak_mb < BOUND_MB

@@ -5,32 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
 import pytest
+from support.replaying import replay_in_a_child
 from support.trails import record, s3_event, trail_key, trail_object
 from support.world import World, assert_one_to_one
 
 from pipeline.demo.emulator import upload
 
 BOUND_MB = 900
-
-_CHILD = """
-import sys
-from pathlib import Path
-from pipeline.cli import main
-sys.argv = ["trailweave", "replay", "--source", sys.argv[1], "--output", sys.argv[2], "--json", "--quiet"]
-try:
-    main()
-except SystemExit as end:
-    assert not end.code
-# Not getrusage's maximum, which a child inherits from the process that started it.
-(peak,) = [it for it in Path("/proc/self/status").read_text().splitlines() if it.startswith("VmHWM")]
-print(peak.split()[1])
-"""
 
 
 def quiet_accounts(aws: World, count: int) -> None:
@@ -85,20 +70,11 @@ def write_large(path: Path, text_bytes: int) -> int:
     return count
 
 
-def replayed_in_a_child(source: Path, output: Path) -> tuple[dict[str, int], float]:
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILD, str(source), str(output)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    summary, peak = done.stdout.splitlines()
-    return json.loads(summary), int(peak) / 1024
-
-
 def test_an_object_larger_than_a_slice_passes_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "in" / trail_key("large")
     count = write_large(path, 80_000_000)
 
-    summary, peak_mb = replayed_in_a_child(tmp_path / "in", tmp_path / "out")
+    summary, peak_mb = replay_in_a_child(tmp_path / "in", tmp_path / "out")
 
     assert (summary["records"], summary["written"], summary["dead_letters"]) == (count, count, 0)
     assert peak_mb < BOUND_MB
@@ -111,7 +87,7 @@ def test_a_gigabyte_of_json_in_one_object_passes_in_bounded_memory(tmp_path: Pat
     count = write_large(path, 1_000_000_000)
     assert path.stat().st_size > 80_000_000
 
-    summary, peak_mb = replayed_in_a_child(tmp_path / "in", tmp_path / "out")
+    summary, peak_mb = replay_in_a_child(tmp_path / "in", tmp_path / "out")
 
     assert (summary["records"], summary["written"], summary["dead_letters"]) == (count, count, 0)
     assert peak_mb < BOUND_MB
