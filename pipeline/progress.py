@@ -10,16 +10,19 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from schemas import counters
 
+_ROOM_FOR_BAR = 120
+
 
 class Display:
-    """Counts as they grow; with a total, a bar, the rate and the time left."""
+    """Counts as they grow; with a total, the rate and the time left, and a bar where there is room for it."""
 
-    def __init__(self, verb: str, *, bounded: bool, quiet: bool = False) -> None:
-        console = Console(stderr=True)
+    def __init__(self, verb: str, *, bounded: bool, quiet: bool = False, console: Console | None = None) -> None:
+        console = console or Console(stderr=True)
         columns = [SpinnerColumn(), TextColumn("{task.description}")]
         if bounded:
-            columns += [BarColumn(), TextColumn("{task.completed:,}/{task.total:,} objects"), TimeRemainingColumn()]
-        columns += [TextColumn("{task.fields[counts]}"), TimeElapsedColumn()]
+            bar = [BarColumn()] if console.width >= _ROOM_FOR_BAR else []
+            columns += [*bar, TextColumn("{task.completed:,}/{task.total:,} objects"), TimeRemainingColumn()]
+        columns += [TextColumn("{task.fields[counts]}"), *([] if bounded else [TimeElapsedColumn()])]
         self._progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
         self._task = self._progress.add_task(verb, total=0 if bounded else None, counts="")
 
@@ -41,9 +44,7 @@ class Display:
         """The counts so far, and how many objects are newly done."""
         elapsed = self._progress.tasks[0].elapsed or 0.0
         rate = counts[counters.RECORDS] / elapsed if elapsed else 0.0
-        text = (
-            f"{counts[counters.RECORDS]:,} records, {counts[counters.EVENTS_WRITTEN]:,} written,"
-            f" {counts[counters.EVENTS_DUPLICATE]:,} duplicates, {counts[counters.DEAD_LETTERS]:,} dead letters,"
-            f" {rate:,.0f}/s"
-        )
+        text = f"{counts[counters.RECORDS]:,} records, {rate:,.0f}/s"
+        if dead := counts[counters.DEAD_LETTERS]:
+            text += f", {dead:,} dead"
         self._progress.update(self._task, advance=objects, counts=text)

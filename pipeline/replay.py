@@ -29,6 +29,7 @@ from transforms.stores.ledger import done_objects, is_done
 log = logging.getLogger(__name__)
 
 _AHEAD = 64
+_DONE = "done"
 
 
 def replay_all(
@@ -47,7 +48,8 @@ def replay_all(
     started = time.monotonic()
     total: Counter[str] = Counter()
     done = set() if force else done_objects(open_store(plan.output))
-    fresh = (it for it in listed if not all(is_done(ref, done) for ref in it.objects) or not it.objects)
+    passed: Counter[str] = Counter()
+    fresh = _fresh(listed, done, passed)
     with stopping(), Display("replaying", bounded=True, quiet=quiet) as display:
         chunks = _listed_ahead(cut(fresh, RUN_BYTES if workers == 1 else SHARED_RUN_BYTES), display)
         results = (
@@ -58,7 +60,16 @@ def replay_all(
         for count, counts in results:
             total += counts
             display.show(total, count)
-    return Summary(total, time.monotonic() - started)
+    return Summary(total, time.monotonic() - started, passed_over=passed[_DONE])
+
+
+def _fresh(listed: Iterable[Message], done: set[bytes], passed: Counter[str]) -> Iterator[Message]:
+    """What is not done yet; `passed` counts the others."""
+    for message in listed:
+        if message.objects and all(is_done(ref, done) for ref in message.objects):
+            passed[_DONE] += 1
+        else:
+            yield message
 
 
 def _listed_ahead(chunks: Iterator[Batch], display: Display) -> Iterator[Batch]:

@@ -14,11 +14,13 @@ class Summary:
     """Totals of one command. `seconds` is wall time, start-up excluded.
 
     With `is_counted` false the engine ended without a word of what it counted, and every total is null.
+    `passed_over` are listed objects that were done before; None where nothing is listed.
     """
 
     counts: Counter[str]
     seconds: float
     is_counted: bool = True
+    passed_over: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The keys that scripts rely on, then every counter by its name."""
@@ -48,5 +50,12 @@ class Summary:
         return (
             f"{told['objects']:,} objects, {told['records']:,} records: {told['written']:,} written,"
             f" {told['duplicates']:,} duplicates, {told['dead_letters']:,} dead letters,"
-            f" {told['deferred']:,} deferred, in {self.seconds:.1f} s ({rate:,.0f} records/s)"
+            f" {told['deferred']:,} deferred, in {self.seconds:.1f} s ({rate:,.0f} records/s){self._listed(told)}"
         )
+
+    def _listed(self, told: dict[str, Any]) -> str:
+        """Why a listing gave less than was expected, or nothing."""
+        if self.passed_over:
+            return f"; {self.passed_over:,} objects were done before"
+        found_nothing = self.passed_over == 0 and not told["objects"] and not told["deferred"]
+        return "; nothing to read was found there" if found_nothing else ""

@@ -45,11 +45,16 @@ def query(config: Config, sql: str | None, name: str | None, parameters: Mapping
 
 
 def print_views(config: Config) -> None:
-    """Print the script that makes the views in another DuckDB, over the output root as it is each time."""
+    """Print the script that makes the views in another DuckDB, over the output root as it is each time.
+
+    A folder has to be there; a bucket may be one that only that DuckDB reaches.
+    """
     from pipeline import query as asking
+    from pipeline.sql.tree import open_tree
 
     uri = config.root().uri
     if "://" not in uri:
+        open_tree(config.root())
         uri = str(Path(uri).absolute())
     if uri.startswith("gs://"):
         raise ConfigError(f"--views is for a local folder or s3://; ask {uri!r} by `trailweave query`")

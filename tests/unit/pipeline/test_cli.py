@@ -72,6 +72,16 @@ def test_without_json_it_is_one_line_for_a_person(run: Run, folder: str) -> None
     assert out.count("\n") == 1
 
 
+def test_a_replay_of_nothing_says_why(run: Run, folder: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    replay = ["replay", "--output", "out", "--quiet", "--source"]
+    run(*replay, folder)
+
+    assert run(*replay, folder)[1].endswith("; 1 objects were done before\n")
+    assert run(*replay, str(tmp_path / "empty"))[1].endswith("; nothing to read was found there\n")
+    assert run(*replay, folder, "--account", ONE, "--force")[1].endswith(" records/s)\n")
+
+
 def test_a_deferred_object_makes_exit_code_1(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "replay", lambda *_, **__: Summary(Counter({counters.OBJECTS_DEFERRED: 2}), 1.0))
 
@@ -109,6 +119,7 @@ USAGE = {
     "a bad number": (["ingest", "--max-slice-bytes", "5", "--output", "o"], "'max_slice_bytes' has the value 5"),
     "no data": (["repair", "--output", "o"], "'o' holds no trailweave data"),
     "nothing to compact": (["compact", "--output", "o"], "'o' holds no trailweave data"),
+    "nothing to make views of": (["query", "--views", "--output", "o"], "'o' holds no trailweave data"),
     "another scheme": (["status", "--output", "az://b"], "'az'"),
 }
 QUEUE = "https://sqs.eu-central-1.amazonaws.com/111122223333/trail"
