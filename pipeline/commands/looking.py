@@ -69,9 +69,13 @@ def list_queries(form: str) -> None:
     from pipeline.rows import print_rows
 
     library = asking.library()
-    rows = {
-        "name": [it.name for it in library],
-        "parameters": [", ".join(parameter.name for parameter in it.parameters) for it in library],
-        "description": [it.description for it in library],
-    }
+    names = [it.name for it in library]
+    parameters = [", ".join(parameter.name for parameter in it.parameters) for it in library]
+    told = [it.description for it in library]
+    if form == "table":
+        # In a column of their own, 80 columns would not do for the names.
+        told = [f"{text} Parameters: {of}." if of else text for text, of in zip(told, parameters, strict=True)]
+        rows = {"name": names, "description": told}
+    else:
+        rows = {"name": names, "parameters": parameters, "description": told}
     print_rows(pa.table(rows), form, sys.stdout)

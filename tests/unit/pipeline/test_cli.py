@@ -13,6 +13,7 @@ from support.trails import records, trail_object
 
 from pipeline import cli, commands
 from pipeline.beam_flags import take_beam_flags
+from pipeline.query import library
 from pipeline.summary import Summary
 from schemas import counters
 from schemas.errors import AccessError, ConfigError
@@ -185,6 +186,21 @@ def test_an_output_that_this_user_may_not_read_is_told_with_exit_code_3(
 
     assert (code, out) == (3, "")
     assert err == f"trailweave: TW-ACCESS: {locked} cannot be read: Permission denied; let this user read it\n"
+
+
+def test_the_library_fits_80_columns_with_its_names_and_parameters_whole(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    lines = run("query", "--list")[1].splitlines()
+
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    for query in library():
+        assert any(line.startswith(f"{query.name} ") for line in lines)
+        parameters = ", ".join(it.name for it in query.parameters)
+        assert not parameters or f"Parameters: {parameters}." in text
 
 
 def test_the_views_are_made_in_another_duckdb_by_a_script(run: Run, folder: str) -> None:
