@@ -40,8 +40,8 @@ def ingest_on_engine(pipeline: beam.Pipeline, plan: Plan, max_wait_s: float, pol
     """Submit the unbounded run, as the job `pipeline`, and watch it until it ends or a signal comes; then cancel it.
 
     Each poller gathers up to 200 messages, for `max_wait_s` and ten seconds at most, and receives again when they are
-    through: so `pollers` is the parallelism, and 200 times it the most messages of a source in flight. Cancelling
-    loses nothing: what was not acknowledged is delivered again.
+    through: so `pollers` is the most parallelism, and 200 times it the most messages of a source in flight.
+    Cancelling loses nothing: what was not acknowledged is delivered again.
     """
     wait_s = min(max_wait_s, _LONGEST_WAIT_S)
     queues = sum(it.queue_url is not None for it in plan.sources.values())

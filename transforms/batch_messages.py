@@ -35,9 +35,9 @@ class BatchMessages(beam.PTransform[Any, Any]):
     """Message in, Batch out; every message is in exactly one batch, whole.
 
     A bounded input is grouped: one batch a key, and `keys` is how many there are at most. With `by_bundle`, for an
-    unbounded input, nothing is shuffled: the messages of a bundle, which are what one poll gave, are a batch. So no
-    message waits in an engine's state while its visibility runs out, and a poller receives again only when what it
-    has is through.
+    unbounded input, nothing is shuffled: the messages of a bundle, which are what the poll of one poller gave, or on
+    Flink of those of one task, are a batch. So no message waits in an engine's state while its visibility runs out,
+    and a poller receives again only when what it has is through.
     """
 
     keys: int = 1
@@ -67,7 +67,7 @@ def _batch(_: str, messages: Iterable[Message]) -> Batch:
 class _Bundle(beam.DoFn):
     """When a bundle ends: its messages together, then the troubled ones one by one, the least received first.
 
-    So what brings a worker down does it after everything else of the poll is through.
+    So what brings a worker down does it after everything else of the bundle is through.
     """
 
     def start_bundle(self) -> None:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
@@ -73,6 +73,8 @@ ON_HAND: list[Callable[[int], None]] = []
 
 _POLL_S = 1
 _MOST_POLLERS = 8
+# Not more than one long poll where nothing waits.
+_BRIEF_S = 1.0
 # Some engines cut a delay to whole seconds.
 _ERROR_PAUSE_S = 6.0
 
@@ -259,12 +261,21 @@ class _OpenForEver(RestrictionProvider):
 
 
 class _Stream(beam.DoFn):
-    """Polls once within its limits, then hands the rest back; a failing queue is asked less often."""
+    """Polls once within its limits, then hands the rest back; a failing queue is asked less often.
+
+    Flink calls all pollers of a task in one bundle, and only its end passes on what they received. So the first of a
+    bundle alone waits for messages to come; those after it take what is there, while what it received is young.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        brief_s = min(limits.wait_s, _BRIEF_S)
+        self._brief = replace(limits, wait_s=brief_s, idle_s=min(limits.idle_s, brief_s))
         self._count = Metrics.counter(counters.NAMESPACE, counters.MESSAGES_RECEIVED)
         self._errors = Metrics.counter(counters.NAMESPACE, counters.RECEIVE_ERRORS)
+
+    def start_bundle(self) -> None:
+        self._is_first = True
 
     @beam.DoFn.unbounded_per_element()
     def process(
@@ -276,7 +287,8 @@ class _Stream(beam.DoFn):
         if not tracker.try_claim(None):
             return
         source, _ = element
-        received = receive_messages(source, self._limits)
+        received = receive_messages(source, self._limits if self._is_first else self._brief)
+        self._is_first = False
         now = Timestamp.now()
         for delivery in received.deliveries:
             yield TimestampedValue(delivery, now)

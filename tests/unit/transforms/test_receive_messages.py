@@ -6,11 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
+from apache_beam.runners.sdf_utils import RestrictionTrackerView, ThreadsafeRestrictionTracker
 
 from schemas.errors import AccessError
 from schemas.values import Delivery
 from transforms import receive_messages as module
-from transforms.receive_messages import STOP, Limits, PollTracker, receive_from_all, receive_messages
+from transforms.receive_messages import (
+    STOP,
+    Limits,
+    PollTracker,
+    Received,
+    _Stream,
+    receive_from_all,
+    receive_messages,
+)
 from transforms.stores import queue
 from transforms.stores.aws import AwsFault
 from transforms.stores.queue import QueueTraits
@@ -152,3 +162,18 @@ def test_a_poller_may_only_be_split_where_it_stands() -> None:
     assert not tracker.is_bounded()
     with pytest.raises(ValueError, match="without a checkpoint"):
         PollTracker(True).check_done()
+
+
+def test_of_the_pollers_of_a_bundle_the_first_alone_waits_for_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it received is held until the others are through."""
+    asked: list[Limits] = []
+    monkeypatch.setattr(module, "receive_messages", lambda _, limits: asked.append(limits) or Received())
+    pollers = _Stream(Limits(messages=200, wait_s=10, idle_s=10))
+
+    for _ in range(2):
+        pollers.start_bundle()
+        for number in range(3):
+            tracker = RestrictionTrackerView(ThreadsafeRestrictionTracker(PollTracker(True)))
+            assert [*pollers.process((SOURCE, number), tracker, ManualWatermarkEstimator(None))] == []
+
+    assert [(it.messages, it.wait_s, it.idle_s) for it in asked] == 2 * [(200, 10, 10), (200, 1, 1), (200, 1, 1)]
