@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from pipeline.check_faults import Step, Verdict, faulty, no_queue, refused_role
+from pipeline.summary import counted
 from schemas.datasets import EVENTS
 from schemas.errors import TrailweaveError
 from schemas.values import Delivery, Message, ObjectPart, ObjectRef, Slice
@@ -202,7 +203,7 @@ class _Walk:
             "receive",
             "ok",
             tried,
-            f"{_counted(len(found), 'message')}, by now received {_counted(times, 'time')} at most",
+            f"{counted(len(found), 'message')}, by now received {counted(times, 'time')} at most",
         )
         tried = f"sqs:ChangeMessageVisibility on {self._queue}, to 0"
 
@@ -264,10 +265,10 @@ class _Walk:
             yield self._step("records", "misconfigured", tried, reason, remedy)
             return
         count = len(exploded.records)
-        yield self._step("records", "ok", tried, f"{_counted(count, 'record')} of {exploded.provider}")
+        yield self._step("records", "ok", tried, f"{counted(count, 'record')} of {exploded.provider}")
         events = PROVIDERS_BY_NAME[exploded.provider].normalize(exploded.records)
-        rows = f"{_counted(len(events), 'row')} of {EVENTS.name}"
-        yield self._step("normalize", "ok", f"normalize {_counted(count, 'record')}", rows)
+        rows = f"{counted(len(events), 'row')} of {EVENTS.name}"
+        yield self._step("normalize", "ok", f"normalize {counted(count, 'record')}", rows)
 
     def _queue_arn(self) -> str:
         account, name = self._url.rstrip("/").split("/")[-2:]
@@ -285,10 +286,6 @@ class _Walk:
 
     def _faulty(self, name: str, tried: str, fault: AwsFault, resource: str = "*") -> Step:
         return faulty(self._source.name, name, tried, fault, resource, self._source.access)
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def _described(found: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.summary import counted
 from schemas.errors import AccessError, ConfigError
 from transforms.receive_messages import STOP
 from transforms.stores.aws import Access, AwsFault, calling
@@ -43,7 +44,7 @@ class Redriven:
 
     def as_text(self) -> str:
         """One line for a person."""
-        text = f"{self.moved:,} messages moved"
+        text = f"{counted(self.moved, 'message')} moved"
         if self.doubled:
             text += f", {self.doubled:,} sent that could not be deleted: they are in both queues"
         if self.refused:

@@ -9,6 +9,11 @@ from typing import Any
 from schemas import counters
 
 
+def counted(count: int, thing: str) -> str:
+    """The count with its thing: "1 alert", "1,200 alerts"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Summary:
     """Totals of one command. `seconds` is wall time, start-up excluded.
@@ -48,14 +53,15 @@ class Summary:
         told = self.as_json()
         rate = told["records"] / self.seconds if self.seconds else 0.0
         return (
-            f"{told['objects']:,} objects, {told['records']:,} records: {told['written']:,} written,"
-            f" {told['duplicates']:,} duplicates, {told['dead_letters']:,} dead letters,"
+            f"{counted(told['objects'], 'object')}, {counted(told['records'], 'record')}:"
+            f" {told['written']:,} written,"
+            f" {counted(told['duplicates'], 'duplicate')}, {counted(told['dead_letters'], 'dead letter')},"
             f" {told['deferred']:,} deferred, in {self.seconds:.1f} s ({rate:,.0f} records/s){self._listed(told)}"
         )
 
     def _listed(self, told: dict[str, Any]) -> str:
         """Why a listing gave less than was expected, or nothing."""
         if self.passed_over:
-            return f"; {self.passed_over:,} objects were done before"
+            return f"; {counted(self.passed_over, 'object')} {'was' if self.passed_over == 1 else 'were'} done before"
         found_nothing = self.passed_over == 0 and not told["objects"] and not told["deferred"]
         return "; nothing to read was found there" if found_nothing else ""

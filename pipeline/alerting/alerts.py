@@ -22,6 +22,7 @@ from pipeline.alerting import profiles
 from pipeline.alerting.analytics import Analytic, findings
 from pipeline.alerting.correlations import evaluate as matches_of
 from pipeline.alerting.suppressions import Suppression
+from pipeline.summary import counted
 from schemas.datasets import ALERTS
 from schemas.errors import ConfigError
 from transforms.rules.correlations import Correlation
@@ -158,8 +159,9 @@ def explained(row: Mapping[str, Any], description: str | None) -> str:
     when = (
         f"at {first:%Y-%m-%d %H:%M:%S}" if first == last else f"{first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S}"
     )
-    events = "1 event" if row["events"] == 1 else f"{row['events']:,} events"
-    where = f" in account {', '.join(row['accounts'][:_SHOWN])}" if row["accounts"] else ""
+    events = counted(row["events"], "event")
+    accounts = "accounts" if len(row["accounts"]) > 1 else "account"
+    where = f" in {accounts} {', '.join(row['accounts'][:_SHOWN])}" if row["accounts"] else ""
     seen = f" Seen: {'; '.join(row['seen'][:_SHOWN])}." if row["seen"] else ""
     why = f" {' '.join(description.split())}" if description else ""
     return f"{row['rule_title']}: {who}, {events}{where}, {when} UTC.{seen}{why}"

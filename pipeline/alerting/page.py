@@ -44,6 +44,8 @@ def render(alert: Alert, console: Console) -> None:
         console.print()
         names = ("event_time", "operation", "outcome", "identity", "caller_ip", "account")
         rows = [{name: event[name] for name in names} for event in alert.events]
+        if len(alert.events) < row["events"]:
+            console.print(f"the first {len(alert.events)} of {row['events']:,} events:", style="dim")
         print_rows(pa.Table.from_pylist(rows), "table", cast(TextIO, console.file), width=console.width)
     if row["story_id"]:
         console.print(f"\ntrailweave story show {shown(row['story_id'])} tells the whole story", style="dim")

@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     days,
     print_result,
 )
+from pipeline.summary import counted
 
 alert = typer.Typer(help="What an analyst acts on.", no_args_is_help=True)
 
@@ -50,7 +51,8 @@ def alert_evaluate(
 
     config = commands.load(output=output, rules=rules, suppressions=suppressions)
     counts = commands.evaluate_alerts(config, deliver, every_s=every)
-    text = f"{counts['recorded']:,} alerts are new or have changed, {counts['delivered']:,} delivered"
+    verbs = "is new or has changed" if counts["recorded"] == 1 else "are new or have changed"
+    text = f"{counted(counts['recorded'], 'alert')} {verbs}, {counts['delivered']:,} delivered"
     if as_json or not deliver or "stdout" not in deliver:
         print_result(counts, text, as_json=as_json)
     else:

@@ -23,6 +23,7 @@ from pipeline.cli.options import (
     print_result,
     split_beam_flags,
 )
+from pipeline.summary import counted
 from schemas.errors import ConfigError
 
 
@@ -65,10 +66,6 @@ def hunt(
     )
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 rule = typer.Typer(help="Detection rules: those that come with trailweave, or your own.", no_args_is_help=True)
 
 
@@ -94,10 +91,10 @@ def rule_check(places: PlacesArgument = None, as_json: JsonOption = False) -> No
         "notes": [str(note) for note in found.notes],
     }
     parts = [
-        f"{_counted(len(found.rules), 'rule')} and {_counted(len(found.correlations), 'correlation')} can be used",
+        f"{counted(len(found.rules), 'rule')} and {counted(len(found.correlations), 'correlation')} can be used",
         f"{len(found.elsewhere):,} for logs that are not read here",
-        _counted(len(found.problems), "problem"),
-        *([_counted(len(found.notes), "note")] if found.notes else []),
+        counted(len(found.problems), "problem"),
+        *([counted(len(found.notes), "note")] if found.notes else []),
     ]
     lines = [*map(str, found.problems), *(f"note: {note}" for note in found.notes), "; ".join(parts)]
     print_result(told, "\n".join(lines), as_json=as_json)
@@ -128,8 +125,8 @@ def rule_test(places: PlacesArgument = None, as_json: JsonOption = False) -> Non
     bare = [it.path for it in results if not it.outcomes]
     told = {"files": len(results), "samples": samples, "wrong": wrong, "without_samples": bare}
     lines = [f"wrong: {it}" for it in wrong]
-    without = f"; {_counted(len(bare), 'file')} without samples" if bare else ""
-    lines.append(f"{_counted(samples, 'sample')} of {_counted(len(results), 'file')}, {len(wrong):,} wrong{without}")
+    without = f"; {counted(len(bare), 'file')} without samples" if bare else ""
+    lines.append(f"{counted(samples, 'sample')} of {counted(len(results), 'file')}, {len(wrong):,} wrong{without}")
     print_result(told, "\n".join(lines), as_json=as_json)
     if wrong:
         raise typer.Exit(1)

@@ -15,6 +15,7 @@ from pipeline.cli.options import (
     days,
     print_result,
 )
+from pipeline.summary import counted
 
 
 @app.command(rich_help_panel="Investigate")
@@ -34,7 +35,11 @@ def stitch(
 
     first, last = days(first_day, last_day)
     count = commands.stitch(commands.load(output=output), first, last, every_s=every)
-    print_result({"recorded": count}, f"{count:,} sessions have a new story", as_json=as_json)
+    print_result(
+        {"recorded": count},
+        f"{counted(count, 'session')} {'has' if count == 1 else 'have'} a new story",
+        as_json=as_json,
+    )
 
 
 story = typer.Typer(help="Who did it, how they got there, what they did.", no_args_is_help=True)

@@ -27,24 +27,19 @@ def evaluate_alerts(config: Config, deliver_to: Sequence[str] | None, *, every_s
     prove(open_store(config.root()))
     rules, sinks = config.rule_book().rule_set(), config.sinks(deliver_to)
     counts: Counter[str] = Counter()
-
-    def once() -> None:
-        evaluate_and_deliver(config, rules, sinks, counts)
-
+    once = partial(evaluate_and_deliver, config, rules, sinks, counts)
     if every_s is None:
         once()
     else:
         with stopping():
-            recorder = Recorder("alerts", partial(evaluate_and_deliver, config, rules, sinks, counts))
+            recorder = Recorder("alerts", once)
             recorder.touch()
             while not STOP.wait(every_s):
                 recorder.touch()
     return {"recorded": counts["recorded"], "delivered": counts["delivered"]}
 
 
-def evaluate_and_deliver(
-    config: Config, rules: RuleSet, sinks: Sequence[Sink], counts: Counter[str] | None = None
-) -> int:
+def evaluate_and_deliver(config: Config, rules: RuleSet, sinks: Sequence[Sink], counts: Counter[str]) -> int:
     """Evaluate once and deliver: how many were recorded, added to `counts`. Raises the first fault of a sink."""
     from pipeline.alerting import alerts
     from pipeline.alerting.sinks import deliver
@@ -53,8 +48,7 @@ def evaluate_and_deliver(
     output = config.root()
     recorded = alerts.evaluate(output, rules, read_suppressions(config.suppressions))
     delivered, failed = deliver(output, sinks)
-    if counts is not None:
-        counts.update(recorded=recorded, delivered=delivered)
+    counts.update(recorded=recorded, delivered=delivered)
     if failed:
         raise failed[0]
     return recorded

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.rules import Tested
+from pipeline.summary import counted
 from transforms.indicators.lists import Tally, list_files, read_lists
 from transforms.list_objects import Selection
 from transforms.rules.book import SHIPPED, RuleBook
@@ -46,7 +47,8 @@ def hunt(
             "accounts": ",".join(selection.accounts),
         }
         print_rows(asking.run(connection, sql.text("hunts/hits"), values), form, sys.stdout)
-    print(f"{counts['records']:,} records looked through, {counts['rule_hits']:,} hits", file=sys.stderr)
+    records, hits = counted(counts["records"], "record"), counted(counts["rule_hits"], "hit")
+    print(f"{records} looked through, {hits}", file=sys.stderr)
 
 
 def rule_book(places: Sequence[Path], indicators: Sequence[Path] = ()) -> RuleBook:

@@ -1,7 +1,7 @@
 """The library of named queries: one SQL file each, described by the comment lines at its head.
 
-A line `-- $name = 'default': meaning` declares a parameter, the other lines are the description. Values are text;
-the SQL casts them.
+A line `-- $name = 'default': meaning` declares a parameter, `-- $name, as 'example': meaning` one that is to be
+given; the other lines are the description. Values are text; the SQL casts them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from functools import cache
 from pipeline import sql
 from schemas.errors import ConfigError
 
-_DECLARATION = re.compile(r"\$(?P<name>\w+) = '(?P<default>.*)': (?P<meaning>.+)")
+_DECLARATION = re.compile(r"\$(?P<name>\w+)(?: = '(?P<default>.*)'|, as '(?P<example>.*)'): (?P<meaning>.+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A value that a query takes, as text."""
+    """A value that a query takes, as text. One that is to be given has an example instead of a default."""
 
     name: str
-    default: str
+    default: str | None
+    example: str | None
     meaning: str
 
 
@@ -37,12 +38,20 @@ class NamedQuery:
     parameters: tuple[Parameter, ...] = ()
 
     def values(self, given: Mapping[str, str]) -> dict[str, str]:
-        """A value for every parameter: the given ones over the defaults. An unknown name is a ConfigError."""
+        """A value for every parameter: the given ones over the defaults.
+
+        Raises ConfigError for an unknown name, and for one without default that is not given.
+        """
         known = {parameter.name: parameter.default for parameter in self.parameters}
         for name in given:
             if name not in known:
                 raise ConfigError(f"query {self.name!r} has no parameter {name!r}{_instead(name, list(known))}")
-        return known | dict(given)
+        for it in self.parameters:
+            if it.default is None and it.name not in given:
+                raise ConfigError(
+                    f"query {self.name!r} asks for {it.name}, {it.meaning}; such as --param {it.name}={it.example}"
+                )
+        return {name: value for name, value in (known | dict(given)).items() if value is not None}
 
 
 @cache

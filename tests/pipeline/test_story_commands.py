@@ -76,7 +76,7 @@ def test_a_link_that_comes_late_changes_the_answer_and_no_file(output: Path) -> 
     assert [it["session_id"] for it in sessions] == ["AKIAANA", session(100)]
     assert sessions[1]["issuing_event_id"] == event_id("issue")
     # The session that was joined alone is recorded anew.
-    assert told("stitch", output=output) == "1 sessions have a new story\n"
+    assert told("stitch", output=output) == "1 session has a new story\n"
     recorded = rows(output, "SELECT session_id, root_identity, chain_depth FROM recorded_stories ORDER BY ALL")
     assert [tuple(row.values()) for row in recorded] == [
         ("AKIAANA", "ana", 0),

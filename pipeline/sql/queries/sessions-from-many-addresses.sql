@@ -1,4 +1,4 @@
--- Temporary credentials that were used from more than one address: a stolen session, or a moving laptop.
+-- Issued sessions, of temporary credentials, that were used from more than one address: a stolen session, or a moving laptop.
 -- $since = '1970-01-01': first UTC day of the events
 -- $until = '9999-12-31': last UTC day of the events
 SELECT
@@ -13,6 +13,7 @@ SELECT
 FROM cloud_audit_logs
 WHERE day BETWEEN $since::DATE AND $until::DATE
     AND session_id IS NOT NULL
+    AND starts_with(access_key_id, 'ASIA')
     AND caller_ip IS NOT NULL
     AND invoked_by IS NULL
 GROUP BY ALL

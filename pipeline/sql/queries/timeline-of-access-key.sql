@@ -1,5 +1,5 @@
 -- Everything done with one access key, in order.
--- $access_key = '%': access key id, or a LIKE pattern
+-- $access_key, as 'AKIAIOSFODNN7EXAMPLE': access key id, or a LIKE pattern
 -- $since = '1970-01-01': first UTC day of the events
 -- $until = '9999-12-31': last UTC day of the events
 SELECT

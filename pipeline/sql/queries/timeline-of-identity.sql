@@ -1,5 +1,5 @@
 -- Everything done by one identity, in order: a user or role name, a session name, a principal id or an ARN.
--- $identity = '%': name, principal id or ARN, or a LIKE pattern
+-- $identity, as 'ada': name, principal id or ARN, or a LIKE pattern
 -- $since = '1970-01-01': first UTC day of the events
 -- $until = '9999-12-31': last UTC day of the events
 SELECT

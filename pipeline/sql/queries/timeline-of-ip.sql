@@ -1,5 +1,5 @@
 -- Everything done from one address, in order.
--- $ip = '%': address, or a LIKE pattern
+-- $ip, as '203.0.113.7': address, or a LIKE pattern
 -- $since = '1970-01-01': first UTC day of the events
 -- $until = '9999-12-31': last UTC day of the events
 SELECT

@@ -69,7 +69,7 @@ def test_without_json_it_is_one_line_for_a_person(run: Run, folder: str) -> None
     code, out, _ = run("replay", "--source", folder, "--output", "out", "--quiet")
 
     assert code == 0
-    assert out.startswith("1 objects, 10 records: 10 written, 0 duplicates, 0 dead letters")
+    assert out.startswith("1 object, 10 records: 10 written, 0 duplicates, 0 dead letters")
     assert out.count("\n") == 1
 
 
@@ -78,7 +78,7 @@ def test_a_replay_of_nothing_says_why(run: Run, folder: str, tmp_path: Path) -> 
     replay = ["replay", "--output", "out", "--quiet", "--source"]
     run(*replay, folder)
 
-    assert run(*replay, folder)[1].endswith("; 1 objects were done before\n")
+    assert run(*replay, folder)[1].endswith("; 1 object was done before\n")
     assert run(*replay, str(tmp_path / "empty"))[1].endswith("; nothing to read was found there\n")
     assert run(*replay, folder, "--account", ONE, "--force")[1].endswith(" records/s)\n")
 

@@ -38,6 +38,13 @@ ROLE = USER | {
     "identity_sub_type": "ASSUMED",
     "identity_name": "admin",
     "identity_uuid": "AROA:bob",
+    "access_key_id": "ASIABOB",
+}
+# What timelines are to be asked by.
+ASKED = {
+    "timeline-of-access-key": {"access_key": "%"},
+    "timeline-of-identity": {"identity": "%"},
+    "timeline-of-ip": {"ip": "%"},
 }
 
 # Two days in one account, one in another; times only where an answer shows them.
@@ -149,7 +156,7 @@ def picked(rows: list[dict[str, Any]], *columns: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_query_runs_on_an_empty_tree(tmp_path: Path, name: str) -> None:
-    assert answer(Output(str(Tree(tmp_path).root)), name) == []
+    assert answer(Output(str(Tree(tmp_path).root)), name, **ASKED.get(name, {})) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -158,13 +165,21 @@ def test_every_query_says_what_it_answers_and_has_rows_in_the_story(output: Outp
     assert found.description.endswith(".")
     assert len(found.description) > 40
     assert all(parameter.meaning for parameter in found.parameters)
-    assert answer(output, name)
+    assert answer(output, name, **ASKED.get(name, {}))
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_timeline_says_what_it_is_to_be_asked_by(output: Output, name: str) -> None:
+    (parameter,) = ASKED[name]
+    with pytest.raises(ConfigError, match=rf"asks for {parameter}.*--param {parameter}=\w"):
+        answer(output, name)
 
 
 def test_a_day_on_which_nothing_happened_has_no_answer(output: Output) -> None:
     for found in query.library():
-        if "since" in found.values({}):
-            assert answer(output, found.name, since="2026-02-01") == [], found.name
+        given = ASKED.get(found.name, {})
+        if "since" in found.values(given):
+            assert answer(output, found.name, since="2026-02-01", **given) == [], found.name
 
 
 def test_who_came_from_where(output: Output) -> None:
@@ -209,14 +224,16 @@ def test_trail_tampering_and_privilege_changes(output: Output) -> None:
 
 
 def test_secrets_read(output: Output) -> None:
-    assert picked(answer(output, "secrets-read"), "identity", "calls", "resources") == [("mallory", 1, 1)]
+    assert picked(answer(output, "secrets-read"), "identity", "calls", "secrets") == [("mallory", 1, ["secret"])]
 
 
 def test_timelines_follow_a_key_an_identity_or_an_address(output: Output) -> None:
     by_key = answer(output, "timeline-of-access-key", access_key="AKIANEW")
     assert picked(by_key, "event_id")[:2] == [("first",), ("blind",)]
     assert len(by_key) == 5
-    assert by_key == [row for row in answer(output, "timeline-of-access-key") if row["identity"] == "mallory"]
+    assert by_key == [
+        row for row in answer(output, "timeline-of-access-key", access_key="%") if row["identity"] == "mallory"
+    ]
     assert picked(answer(output, "timeline-of-identity", identity="AROA%"), "event_id") == [("s1",), ("s2",)]
     assert picked(answer(output, "timeline-of-ip", ip="198.51.100.7"), "event_id") == [("for-root",), ("root-login",)]
 
