@@ -333,7 +333,7 @@ def page(found: Found) -> str:
     waits = [(30, 1_000), (120, 5_000), (300, 20_000)]
     texts = (Path(__file__).parent / "scaling.md.txt").read_text(encoding="utf-8")
     return texts.format(
-        machine=f"{os.cpu_count()} cores, Python {sys.version.split()[0]}",
+        machine=f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[2]:.0f}",
         text_bytes=known.text_bytes,
         gzip_bytes=known.gzip_bytes,
         worker_mb=known.worker_bytes / 1e6,
