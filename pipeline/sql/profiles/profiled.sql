@@ -1,7 +1,10 @@
--- Rows of `profiles` from events of some files, told apart by their place.
+-- Rows of `profiles` from events of some files, told apart by their place. A country counts if a database told it: by
+-- the registries a cloud is where its owner is, and who works here and there would seem to travel.
 SELECT
     place, session_id, date_trunc('hour', event_time) AS hour, resource_type_orig, operation_name_orig, access_level,
-    region, caller_ip, caller_ip_class, caller_ip_geolocation, caller_ip_asn, caller_ip_asn_org, caller_ip_latitude, caller_ip_longitude, caller_tool,
+    region, caller_ip, caller_ip_class,
+    CASE WHEN enrichment_version NOT LIKE '%iptocc=%' THEN caller_ip_geolocation END AS caller_ip_geolocation,
+    caller_ip_asn, caller_ip_asn_org, caller_ip_latitude, caller_ip_longitude, caller_tool,
     caller_tool_kind,
     min(event_time) AS first_seen,
     max(event_time) AS last_seen,

