@@ -107,9 +107,10 @@ def run(
 ) -> pa.RecordBatchReader:
     """The rows that one query answers with, as a stream; it ends when the connection runs another query.
 
-    `parameters` are values for the query's `$name`s; a named query has defaults for its own. Only queries are run:
-    nothing that writes, here or to a file. Raises ConfigError for SQL that cannot be run, saying what exists where a
-    name is unknown, and StoreError or AccessError for files that cannot be read, now or while the stream is read.
+    `parameters` are values for the query's `$name`s; a named query has defaults for most of its own. Only queries are
+    run: nothing that writes, here or to a file. Raises ConfigError for SQL that cannot be run, saying what exists
+    where a name is unknown, and StoreError or AccessError for files that cannot be read, now or while the stream is
+    read.
     """
     given = parameters or {}
     sql, given = (asked.sql, asked.values(given)) if isinstance(asked, NamedQuery) else (asked, given)

@@ -43,8 +43,9 @@ from transforms.stores.files import Output
 root = Output(sys.argv[1])
 answers = []
 for found in query.library():
+    anything = {it.name: "%" for it in found.parameters if it.default is None}
     with query.connect(root) as connection:
-        answers.append((found.name, query.run(connection, found).read_all().to_pylist()))
+        answers.append((found.name, query.run(connection, found, anything).read_all().to_pylist()))
 told = status(root)
 fields = ("objects", "records", "files", "dead_letters", "incomplete", "partitions", "last_error")
 answers += [(field, getattr(told, field)) for field in fields]
