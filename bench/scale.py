@@ -32,7 +32,7 @@ ALONE = replace(TOGETHER, name="alone", accounts=_ACCOUNTS)
 _WORKLOADS = {it.name: it for it in (TOGETHER, ALONE)}
 _IDLE_S = 1.5
 _IDLE_RUNS = 5
-_LONG = LARGE.scaled("long", 2)
+_LONG = LARGE.scaled("long", 4)
 # Few enough that both processes have some all the time.
 _BATCH = 50
 
