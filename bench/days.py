@@ -2,7 +2,7 @@
 
 Deliveries fall evenly into the day, each region of each account on its own clock; everything else is counted: which
 accounts share a micro-batch decides how many commits, and so how many files, a day has. What a record, an object, a
-commit and a run cost comes from `bench.scale`, which measures it.
+commit and a run cost comes from `bench.costs`, as `bench.scale` measures it.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.costs import Compared, Found, Replayed, Visit, Visits, Worked, asked_of, costs, cpu_of
 from bench.measure import Measurement
-from bench.scale import Compared, Found, Replayed, Visit, Visits, Worked, asked_of, costs, cpu_of, page
+from bench.scaling_page import page
 from bench.stages import _timed
 
 RECORD_S, OBJECT_S, COMMIT_S, FIRST_S, RUN_S = 2e-5, 1e-3, 1e-2, 3e-3, 0.1
