@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from support.engines import (
     ingesting,
     is_empty,
     objects,
+    objects_replayed,
     wait_for,
 )
 from support.flink import Cluster, flink_cluster
@@ -117,18 +115,7 @@ def test_the_job_goes_on_without_the_command_and_its_job_server(aws: World, clus
 def test_a_replay_on_a_cluster_is_one_bounded_job_and_goes_on_where_it_was(aws: World, cluster: Cluster) -> None:
     bodies = objects(MESSAGES // 10)
     aws.put_all(bodies)
-    told = []
-    for _ in range(2):
-        command = [sys.executable, "-m", "pipeline", "replay", "--source", f"s3://{aws.bucket}/", "--json"]
-        done = subprocess.run(
-            [*command, "--output", str(aws.output), *flags(cluster)],
-            env=aws.emulator.environment(os.environ) | {"PYTHONWARNINGS": "default"},
-            capture_output=True,
-            text=True,
-            timeout=400,
-        )
-        assert done.returncode == 0, done.stderr[-4_000:]
-        told.append(json.loads(done.stdout.splitlines()[-1])["objects"])
+    told = [objects_replayed(aws, flags(cluster), timeout_s=400) for _ in range(2)]
     assert told == [len(bodies), 0]
     assert_one_to_one(aws.output, ids_of(bodies))
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +21,7 @@ from support.engines import (
     ingesting,
     is_empty,
     objects,
+    objects_replayed,
     wait_for,
 )
 from support.trails import records, s3_event, trail_key, trail_object
@@ -102,18 +100,7 @@ def test_what_is_killed_and_begun_again_loses_nothing(
 def test_a_replay_is_one_bounded_job_and_goes_on_where_it_was(aws: World, engine: str) -> None:
     bodies = objects(MESSAGES // 10)
     aws.put_all(bodies)
-    told = []
-    for _ in range(2):
-        command = [sys.executable, "-m", "pipeline", "replay", "--source", f"s3://{aws.bucket}/", "--json"]
-        done = subprocess.run(
-            [*command, "--output", str(aws.output), *FLAGS[engine]],
-            env=aws.emulator.environment(os.environ) | {"PYTHONWARNINGS": "default"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-4_000:]
-        told.append(json.loads(done.stdout.splitlines()[-1])["objects"])
+    told = [objects_replayed(aws, FLAGS[engine], timeout_s=300) for _ in range(2)]
     assert told == [len(bodies), 0]
     assert_one_to_one(aws.output, ids_of(bodies))
 

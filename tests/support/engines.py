@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -25,6 +26,20 @@ def objects(count: int) -> dict[str, bytes]:
 
 def ids_of(bodies: dict[str, bytes]) -> set[str]:
     return {it for body in bodies.values() for it in event_ids(body)}
+
+
+def objects_replayed(aws: World, flags: Sequence[str], *, timeout_s: float) -> int:
+    """Replay the bucket by the engine, as one bounded job: how many objects it read."""
+    command = [sys.executable, "-m", "pipeline", "replay", "--source", f"s3://{aws.bucket}/", "--json"]
+    done = subprocess.run(
+        [*command, "--output", str(aws.output), *flags],
+        env=aws.emulator.environment(os.environ) | {"PYTHONWARNINGS": "default"},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+    assert done.returncode == 0, done.stderr[-4_000:]
+    return int(json.loads(done.stdout.splitlines()[-1])["objects"])
 
 
 @contextmanager

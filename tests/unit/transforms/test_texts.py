@@ -30,7 +30,9 @@ def viewed(records: list[bytes]) -> Any:
 
 
 @given(st.lists(LONG, min_size=1, max_size=30), st.data())
-def test_views_of_a_document_are_its_records_wherever_they_are_taken_to(records: list[bytes], data: st.DataObject):
+def test_views_of_a_document_are_its_records_wherever_they_are_taken_to(
+    records: list[bytes], data: st.DataObject
+) -> None:
     views = viewed(records)
     assert views.cast(pa.string()).to_pylist() == [it.decode() for it in records]
     views.validate(full=True)
@@ -46,12 +48,12 @@ def test_views_of_a_document_are_its_records_wherever_they_are_taken_to(records:
 
 
 @given(st.lists(st.text(max_size=30)), st.sampled_from([pa.string(), pa.binary(), pa.string_view()]))
-def test_texts_of_any_length_are_read_from_strings_binaries_and_views(texts: list[str], kind: pa.DataType):
+def test_texts_of_any_length_are_read_from_strings_binaries_and_views(texts: list[str], kind: pa.DataType) -> None:
     column = pa.chunked_array([pa.array(texts, pa.string()).cast(kind)])
     assert [bytes(Texts(column)[row]).decode() for row in range(len(texts))] == texts
 
 
-def test_views_are_written_to_parquet_as_their_texts():
+def test_views_are_written_to_parquet_as_their_texts() -> None:
     records = [json.dumps({"eventName": f"n{n}", "ä": "ö" * n}, ensure_ascii=False).encode() for n in range(50)]
     column = by_index(viewed(records)).take(pa.array(range(49, -1, -1)))
     sink = pa.BufferOutputStream()
@@ -61,7 +63,7 @@ def test_views_are_written_to_parquet_as_their_texts():
 
 
 @pytest.mark.parametrize("bad", [b'{"t":"\xff and some more"}', b'{"t":1}'])
-def test_a_text_that_is_no_utf8_or_too_short_has_no_views(bad: bytes):
+def test_a_text_that_is_no_utf8_or_too_short_has_no_views(bad: bytes) -> None:
     assert viewed([b'{"t":"a long enough text"}', bad]) is None
 
 
@@ -70,7 +72,9 @@ def test_a_text_that_is_no_utf8_or_too_short_has_no_views(bad: bytes):
     [(b'{"Records":[', b",", b"]}"), (b'{"Records":[', b", ", b"]}"), (b'{"Records":[ ', b",", b"]}"),
      (b'{"Records":[', b",", b"] }"), (b'{"Records":[', b",", b"]}\n"), (b'{"Records":[', b",", b'],"more":1}')],
 )  # fmt: skip
-def test_records_have_views_only_where_a_comma_alone_is_between_them(before: bytes, between: bytes, after: bytes):
+def test_records_have_views_only_where_a_comma_alone_is_between_them(
+    before: bytes, between: bytes, after: bytes
+) -> None:
     records = [json.dumps({"eventVersion": "1.08", "number": n}).encode() for n in range(MANY)]
     split = split_records(before + between.join(records) + after, 1_000_000)
     assert list(map(bytes, split.records)) == records
