@@ -45,7 +45,7 @@ coverage: $(VENV)/.check ## Write docs/coverage.md: what the shipped rules find 
 	$(BIN)/python -m bench.coverage
 
 datasets: $(VENV)/.check ## Write docs/datasets.md: what each column means, from the schemas and views
-	$(BIN)/python -m pipeline.datasets_page
+	$(BIN)/python -m pipeline.sql.datasets_page
 
 scaling: $(VENV)/.bench ## Write docs/scaling.md: what a record and an object cost here, and what days take
 	$(BIN)/python -m bench.scale

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.ingest import Rest
+from pipeline.ingestion.ingest import Rest
 from transforms.explode_records import MAX_PARTITIONS
 from transforms.receive_messages import Limits
 from transforms.stores.commit_log import FRESH_S
@@ -171,7 +171,7 @@ def deliveries(
 
 
 def idle(seconds: NDArray[np.float64], max_wait_s: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Polls and runs of a loop that has nothing for so long, as `pipeline.ingest` rests between them."""
+    """Polls and runs of a loop that has nothing for so long, as `pipeline.ingestion.ingest` rests between them."""
     ends = [_POLL_S * (it + 1) for it in range(round(Limits().idle_s / _POLL_S))]
     first, rest = len(ends), Rest.within(max_wait_s)
     while ends[-1] < seconds.max(initial=0.0):

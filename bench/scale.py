@@ -82,7 +82,7 @@ def visited(workload: Workload, folder: Path) -> Visits:
 def requested(workload: Workload, emulated: Emulator) -> Visits:
     """Ingest the workload's visits from a queue and a bucket into another bucket, in this process."""
     from pipeline.commands import begin, load, queue_sources
-    from pipeline.ingest import ingest_until_stopped
+    from pipeline.ingestion.ingest import ingest_until_stopped
     from transforms.receive_messages import Limits
     from transforms.stores import aws
 

@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from pipeline.alerting.sinks import Sink, stdout_sink
-from pipeline.logs import FORMAT_VARIABLE
+from pipeline.terminal.logs import FORMAT_VARIABLE
 from schemas.errors import ConfigError
 from transforms.decoding.inflate import Caps
 from transforms.enrichment.book import EnrichmentBook

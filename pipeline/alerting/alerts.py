@@ -17,12 +17,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline import query, sql
+from pipeline import sql
 from pipeline.alerting import profiles
 from pipeline.alerting.analytics import Analytic, findings
 from pipeline.alerting.correlations import evaluate as matches_of
 from pipeline.alerting.suppressions import Suppression
-from pipeline.summary import counted
+from pipeline.sql import query
+from pipeline.terminal.words import counted
 from schemas.datasets import ALERTS
 from schemas.errors import ConfigError
 from transforms.rules.correlations import Correlation

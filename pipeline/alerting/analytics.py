@@ -13,7 +13,8 @@ from typing import Any
 
 import duckdb
 
-from pipeline import query, sql
+from pipeline import sql
+from pipeline.sql import query
 
 WARM_UP_DAYS = 14
 DORMANT_DAYS = 90

@@ -27,7 +27,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline import query, sql
+from pipeline import sql
+from pipeline.sql import query
 from transforms.rules.correlations import Absent, All, Correlation, Expression, Seen, Some
 
 LATENESS = timedelta(hours=6)

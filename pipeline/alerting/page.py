@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.alerting.alerts import Alert
-from pipeline.rows import print_rows, shown
+from pipeline.terminal.rows import print_rows, shown
 
 _COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow"}
 

@@ -18,9 +18,10 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipeline import query, sql
+from pipeline import sql
 from pipeline.alerting.alerts import connect, level_number
-from pipeline.rows import as_json
+from pipeline.sql import query
+from pipeline.terminal.rows import as_json
 from schemas.datasets import DELIVERIES
 from schemas.errors import TrailweaveError
 from transforms.stores.aws import Access, AwsFault, calling, client

@@ -5,7 +5,7 @@ Each module adds the commands of its subject to the one program.
 
 from __future__ import annotations
 
-from pipeline.interrupts import quietly
+from pipeline.terminal.interrupts import quietly
 
 # Their order is the order of the help.
 # isort: off

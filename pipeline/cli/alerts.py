@@ -18,7 +18,7 @@ from pipeline.cli.options import (
     days,
     print_result,
 )
-from pipeline.summary import counted
+from pipeline.terminal.words import counted
 
 alert = typer.Typer(help="What an analyst acts on.", no_args_is_help=True)
 

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn, TextIO
 
 import typer
 
-from pipeline.interrupts import interrupting
+from pipeline.terminal.interrupts import interrupting
 from schemas.errors import AccessError, OutputError, TrailweaveError
 
 # What Typer makes of KeyboardInterrupt.
@@ -81,7 +81,7 @@ def _fail(error: TrailweaveError) -> NoReturn:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from pipeline.versions import versions
+        from pipeline.cli.versions import versions
 
         print(versions())
         raise typer.Exit
@@ -98,7 +98,7 @@ def _common(
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the versions and stop.")
     ] = False,
 ) -> None:
-    from pipeline.logs import FORMAT_VARIABLE, set_up
+    from pipeline.terminal.logs import FORMAT_VARIABLE, set_up
 
     if log_format is not None:
         os.environ[FORMAT_VARIABLE] = log_format

@@ -23,7 +23,7 @@ from pipeline.cli.options import (
     print_result,
     split_beam_flags,
 )
-from pipeline.summary import counted
+from pipeline.terminal.words import counted
 from schemas.errors import ConfigError
 
 

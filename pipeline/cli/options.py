@@ -43,7 +43,7 @@ NormalizeOption = Annotated[
 
 def split_beam_flags(context: typer.Context, names: list[str]) -> tuple[list[str], list[str]]:
     """(Beam's flags, names) of what the command itself does not know; a flag unknown to Beam too is an error."""
-    from pipeline.beam_flags import take_beam_flags
+    from pipeline.engines.beam_flags import take_beam_flags
 
     own = [option for parameter in context.command.params for option in parameter.opts]
     return take_beam_flags([*names, *context.args], own)

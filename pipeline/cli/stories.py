@@ -15,7 +15,7 @@ from pipeline.cli.options import (
     days,
     print_result,
 )
-from pipeline.summary import counted
+from pipeline.terminal.words import counted
 
 
 @app.command(rich_help_panel="Investigate")

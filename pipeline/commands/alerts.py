@@ -9,7 +9,7 @@ from functools import partial
 
 from pipeline.alerting.sinks import Sink
 from pipeline.config import Config
-from pipeline.recorder import Recorder
+from pipeline.ingestion.recorder import Recorder
 from transforms.rules.sigma import RuleSet
 from transforms.stores.files import open_store, prove
 
@@ -19,8 +19,8 @@ def evaluate_alerts(config: Config, deliver_to: Sequence[str] | None, *, every_s
 
     Raises the first fault of a sink, after everything that could be delivered was.
     """
-    from pipeline.ingest import stopping
     from pipeline.sql.tree import open_tree
+    from pipeline.terminal.stopping import stopping
     from transforms.receive_messages import STOP
 
     open_tree(config.root())
@@ -66,9 +66,9 @@ def list_alerts(
     form: str,
 ) -> bool:
     """Print the alerts; whether one is as grave as `fail_on`."""
-    from pipeline import stories
     from pipeline.alerting import alerts
-    from pipeline.rows import print_rows
+    from pipeline.stories import stories
+    from pipeline.terminal.rows import print_rows
 
     gravest = alerts.level_number(fail_on) if fail_on else None
     since, until = first_day or stories.FIRST, last_day or stories.LAST

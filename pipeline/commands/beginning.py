@@ -28,8 +28,8 @@ def begin(config: Config, sources: dict[str, Source]) -> Plan:
     The output root must not lie where the sources are announced from; its store must honour create-if-absent; its
     settings must be the ones asked for; and the commits of the last seven days are completed.
     """
-    from pipeline.repair import recent
-    from pipeline.repair import repair as complete
+    from pipeline.upkeep.repair import recent
+    from pipeline.upkeep.repair import repair as complete
 
     output, settings = config.root(), config.settings()
     for source in sources.values():

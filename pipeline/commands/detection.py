@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.rules import Tested
-from pipeline.summary import counted
+from pipeline.detection.rules import Tested
+from pipeline.terminal.words import counted
 from transforms.indicators.lists import Tally, list_files, read_lists
 from transforms.list_objects import Selection
 from transforms.rules.book import SHIPPED, RuleBook
@@ -27,12 +27,12 @@ def hunt(
     quiet: bool,
 ) -> None:
     """Hunt with some rules and print the hits by rule."""
-    from pipeline import query as asking
     from pipeline import sql
-    from pipeline.hunt import digest_of
-    from pipeline.hunt import hunt as search
-    from pipeline.rows import print_rows
+    from pipeline.detection.hunt import digest_of
+    from pipeline.detection.hunt import hunt as search
+    from pipeline.sql import query as asking
     from pipeline.sql.tree import open_tree
+    from pipeline.terminal.rows import print_rows
 
     output = config.root()
     open_tree(output)
@@ -65,8 +65,8 @@ def rule_set(places: Sequence[Path]) -> RuleSet:
 
 def list_rules(places: Sequence[Path], form: str) -> None:
     """Print the rules."""
-    from pipeline.rows import print_rows
-    from pipeline.rules import listed
+    from pipeline.detection.rules import listed
+    from pipeline.terminal.rows import print_rows
 
     rows = listed(rule_set(places).checked())
     print_rows(rows.select(["title", "level", "kind", "tags"]) if form == "table" else rows, form, sys.stdout)
@@ -74,7 +74,7 @@ def list_rules(places: Sequence[Path], form: str) -> None:
 
 def test_rules(places: Sequence[Path]) -> list[Tested]:
     """The samples of the rules at some places, run."""
-    from pipeline.rules import tested
+    from pipeline.detection.rules import tested
 
     return list(tested(rule_book(places)))
 
@@ -86,8 +86,8 @@ def read_indicators(places: Sequence[Path]) -> tuple[Tally, ...]:
 
 def show_enrichment(config: Config, form: str) -> None:
     """Print what enriches events."""
-    from pipeline import enrichment
-    from pipeline.rows import print_rows
+    from pipeline.detection import enrichment
+    from pipeline.terminal.rows import print_rows
 
     rows = enrichment.loaded(config.enrichment_book(), datetime.now(UTC))
     print_rows(enrichment.in_short(rows) if form == "table" else rows, form, sys.stdout)

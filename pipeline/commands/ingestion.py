@@ -11,8 +11,8 @@ from pipeline.commands.alerts import evaluate_and_deliver
 from pipeline.commands.beginning import begin, located, queue_sources
 from pipeline.config import Config
 from pipeline.graph import Plan
-from pipeline.recorder import Recorder
-from pipeline.summary import Summary
+from pipeline.ingestion.recorder import Recorder
+from pipeline.ingestion.summary import Summary
 from schemas.errors import ConfigError
 from schemas.values import Message
 from transforms.list_objects import Selection, listed_messages
@@ -58,9 +58,9 @@ def ingest(
     With `stitch` the stories of the sessions that a micro-batch touched are recorded after it; with `alerts` alerts
     are evaluated, and delivered to the sinks of the configuration; with `compact` quiet partitions are compacted.
     """
-    from pipeline.engines import ingest_on_engine
-    from pipeline.job import job
-    from pipeline.runs import engine
+    from pipeline.engines.job import job
+    from pipeline.engines.running import ingest_on_engine
+    from pipeline.ingestion.runs import engine
 
     sources = queue_sources(config, names, queue_url)
     if engine(beam_flags) is not None:
@@ -104,8 +104,8 @@ def _ingest_here(
     quiet: bool,
 ) -> Summary:
     """Ingest by this machine's own loop, with what is to be done after its micro-batches."""
-    from pipeline.ingest import ingest_until_stopped
-    from pipeline.ingest_workers import ingest_in_processes
+    from pipeline.ingestion.ingest import ingest_until_stopped
+    from pipeline.ingestion.workers import ingest_in_processes
 
     plan = begin(config, sources)
     loop = ingest_until_stopped if workers == 1 else partial(ingest_in_processes, workers=workers)
@@ -120,7 +120,7 @@ def _ingest_here(
         hooks.append(lambda _: compactor.step())
     with ExitStack() as stack:
         if config.metrics_port is not None:
-            from pipeline.metrics_server import serving
+            from pipeline.metrics.server import serving
 
             served = serving([*sources.values()], config.metrics_address, config.metrics_port)
             metrics, _ = stack.enter_context(served)
@@ -135,7 +135,7 @@ def _ingest_here(
 
 def _recorders(config: Config, plan: Plan, evaluated: Counter[str], *, stitch: bool, alerts: bool) -> list[Recorder]:
     """What is evaluated beside ingestion; alerts are counted in `evaluated`."""
-    from pipeline import stories
+    from pipeline.stories import stories
 
     if stitch and not plan.settings.sessions:
         raise ConfigError(f"--stitch needs sessions, and {plan.output.uri!r} is without")
@@ -162,11 +162,11 @@ def replay(
     quiet: bool,
 ) -> Summary:
     """Replay locations, named sources, or the dead letters of the output root."""
-    from pipeline.dead_letters import SOURCE, dead_letter_messages
-    from pipeline.engines import replay_on_engine
-    from pipeline.job import job
-    from pipeline.replay import replay_all
-    from pipeline.runs import engine
+    from pipeline.engines.job import job
+    from pipeline.engines.running import replay_on_engine
+    from pipeline.ingestion.dead_letters import SOURCE, dead_letter_messages
+    from pipeline.ingestion.replay import replay_all
+    from pipeline.ingestion.runs import engine
     from pipeline.sql.tree import open_tree
 
     output = config.root()

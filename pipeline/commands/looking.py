@@ -12,10 +12,10 @@ from schemas.errors import ConfigError
 
 def status(config: Config, *, as_json: bool, every_s: float | None = None) -> None:
     """Print the state of the output root; with `every_s` again and again, until a signal comes."""
-    from pipeline import status as state
-    from pipeline.ingest import stopping
-    from pipeline.rows import console
-    from pipeline.status_page import render, watch
+    from pipeline.status import status as state
+    from pipeline.status.page import render, watch
+    from pipeline.terminal.rows import console
+    from pipeline.terminal.stopping import stopping
     from transforms.receive_messages import STOP
 
     output = config.root()
@@ -32,8 +32,8 @@ def status(config: Config, *, as_json: bool, every_s: float | None = None) -> No
 
 def query(config: Config, sql: str | None, name: str | None, parameters: Mapping[str, str], form: str) -> None:
     """Run SQL or a query of the library and print its rows."""
-    from pipeline import query as asking
-    from pipeline.rows import TABLE_ROWS, print_rows
+    from pipeline.sql import query as asking
+    from pipeline.terminal.rows import TABLE_ROWS, print_rows
 
     if (sql is None) == (name is None):
         raise ConfigError("give either SQL or --name NAME; `trailweave query --list` shows the names")
@@ -49,7 +49,7 @@ def print_views(config: Config) -> None:
 
     A folder has to be there; a bucket may be one that only that DuckDB reaches.
     """
-    from pipeline import query as asking
+    from pipeline.sql import query as asking
     from pipeline.sql.tree import open_tree
 
     uri = config.root().uri
@@ -65,8 +65,8 @@ def list_queries(form: str) -> None:
     """Print the library of queries."""
     import pyarrow as pa
 
-    from pipeline import query as asking
-    from pipeline.rows import print_rows
+    from pipeline.sql import query as asking
+    from pipeline.terminal.rows import print_rows
 
     library = asking.library()
     names = [it.name for it in library]

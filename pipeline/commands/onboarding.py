@@ -13,10 +13,10 @@ def check(config: Config, names: Sequence[str], queue_url: str | None, *, wait_s
     """Walk the path of the sources and of the output, print each step, and say how it ended: the exit code."""
     from dataclasses import asdict
 
-    from pipeline import check as walk
-    from pipeline.check_page import render
-    from pipeline.rows import as_json as json_of
-    from pipeline.rows import console
+    from pipeline.onboarding import check as walk
+    from pipeline.onboarding.page import render
+    from pipeline.terminal.rows import as_json as json_of
+    from pipeline.terminal.rows import console
 
     sources = [*queue_sources(config, names, queue_url).values()]
     output = config.root() if config.output is not None else None

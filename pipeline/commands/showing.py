@@ -27,8 +27,8 @@ def show_one(
 
     `things` is what several of them are called.
     """
-    from pipeline.rows import as_json as json_of
-    from pipeline.rows import console, print_rows
+    from pipeline.terminal.rows import as_json as json_of
+    from pipeline.terminal.rows import console, print_rows
 
     if isinstance(found, pa.Table):
         print(f"{len(found)} {things} are meant; show one of them by its id", file=sys.stderr)

@@ -12,9 +12,9 @@ from transforms.stores.files import open_store, prove
 
 def stitch(config: Config, first_day: str | None, last_day: str | None, *, every_s: float | None) -> int:
     """Record the stories that changed: how many. With `every_s` again and again, until a signal comes."""
-    from pipeline import stories
-    from pipeline.ingest import stopping
     from pipeline.sql.tree import open_tree
+    from pipeline.stories import stories
+    from pipeline.terminal.stopping import stopping
     from transforms.receive_messages import STOP
 
     output = config.root()
@@ -33,8 +33,8 @@ def list_stories(
     config: Config, identity: str | None, first_day: str | None, last_day: str | None, *, most: int, form: str
 ) -> None:
     """Print the stories seen from the first to the last day; a table has the columns that fit."""
-    from pipeline import stories
-    from pipeline.rows import print_rows
+    from pipeline.stories import stories
+    from pipeline.terminal.rows import print_rows
 
     since, until = first_day or stories.FIRST, last_day or stories.LAST
     with stories.connect(config.root()) as connection:
@@ -44,9 +44,9 @@ def list_stories(
 
 def show_story(config: Config, asked: Mapping[str, str | None], *, as_json: bool) -> None:
     """Print the story that one of `asked` (kind to value) names; a table of them where several are meant."""
-    from pipeline import stories
     from pipeline.commands.showing import show_one
-    from pipeline.story_page import render
+    from pipeline.stories import stories
+    from pipeline.stories.page import render
 
     given = [(kind, value) for kind, value in asked.items() if value is not None]
     if len(given) != 1:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline import config as configuration
 from pipeline.commands.beginning import located
 from pipeline.config import Config
-from pipeline.redrive import Redriven
+from pipeline.upkeep.redrive import Redriven
 from schemas.errors import ConfigError
 from transforms.stores.files import Output, Store, prove
 from transforms.stores.local import LocalStore
@@ -17,14 +17,14 @@ from transforms.stores.settings import SETTINGS, Settings, read_settings
 
 if TYPE_CHECKING:
     from pipeline.compaction.compact import Compacted
-    from pipeline.verify import Verification
+    from pipeline.upkeep.verify import Verification
 
 _SWEEP_S = 86_400.0
 
 
 def repair(config: Config) -> tuple[int, int]:
     """(commits completed, temporary files removed) under the whole output root."""
-    from pipeline.repair import repair as complete
+    from pipeline.upkeep.repair import repair as complete
 
     output, store, settings = _begun(config)
     swept = store.sweep(_SWEEP_S) if isinstance(store, LocalStore) else 0
@@ -34,7 +34,7 @@ def repair(config: Config) -> tuple[int, int]:
 def compact(config: Config, first_day: str | None, last_day: str | None) -> Compacted:
     """Merge the small files of quiet partitions between two days; a signal ends it after the partition in work."""
     from pipeline.compaction.compact import compact as merge
-    from pipeline.ingest import stopping
+    from pipeline.terminal.stopping import stopping
 
     output, _, settings = _begun(config)
     with stopping():
@@ -56,8 +56,8 @@ def _begun(config: Config) -> tuple[Output, Store, Settings]:
 
 def redrive(queue_url: str, to: str, *, most: int | None) -> Redriven:
     """Move the messages of a dead-letter queue back; a signal ends it after the batch in work."""
-    from pipeline.ingest import stopping
-    from pipeline.redrive import redrive as move
+    from pipeline.terminal.stopping import stopping
+    from pipeline.upkeep.redrive import redrive as move
 
     source = configuration.queue_source(queue_url)
     configuration.queue_source(to)
@@ -75,7 +75,7 @@ def verify(
     key_files: Sequence[Path],
 ) -> Verification:
     """Compare what lies in locations or named sources with the output root, and prove it by digests."""
-    from pipeline.verify import verify as prove_complete
+    from pipeline.upkeep.verify import verify as prove_complete
     from transforms.stores.trail_digests import load_public_keys
 
     if not names:

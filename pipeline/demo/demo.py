@@ -15,18 +15,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from pipeline import query, stories
 from pipeline.alerting import alerts
 from pipeline.commands import begin
 from pipeline.config import load
 from pipeline.demo.emulator import emulator, provision, upload
 from pipeline.demo.organisation import BUCKET, organisation
 from pipeline.demo.trail import Trail
-from pipeline.ingest import ingest_until_stopped
-from pipeline.rows import console as rows_console
-from pipeline.rows import print_rows
-from pipeline.story_page import render
-from pipeline.summary import Summary
+from pipeline.ingestion.ingest import ingest_until_stopped
+from pipeline.ingestion.summary import Summary
+from pipeline.sql import query
+from pipeline.stories import stories
+from pipeline.stories.page import render
+from pipeline.terminal.rows import console as rows_console
+from pipeline.terminal.rows import print_rows
 from schemas import counters
 from schemas.errors import ConfigError
 from transforms.receive_messages import Limits
@@ -74,7 +75,7 @@ def run_demo(output: Path, *, quiet: bool = False) -> None:
     _make_room(output)
     console = Console(stderr=True)
     # It tells its own story: the lines of a service's log would stand in between.
-    logging.getLogger("pipeline.ingest").setLevel(logging.WARNING)
+    logging.getLogger("pipeline.ingestion.ingest").setLevel(logging.WARNING)
     trail = organisation()
     console.print(
         f"[bold]1.[/] An emulated AWS on this machine; {len(trail):,} objects of an invented organisation's trail:"

@@ -215,7 +215,7 @@ def test_when_every_message_fails_the_command_ends_with_the_error(
     aws: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws.put_all(OBJECTS)
-    monkeypatch.setattr("pipeline.ingest._FAILURES_BEFORE_EXIT", 3)
+    monkeypatch.setattr("pipeline.ingestion.ingest._FAILURES_BEFORE_EXIT", 3)
     monkeypatch.setattr("transforms.explode_records.Exploder.explode", lambda *_: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):

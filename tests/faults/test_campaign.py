@@ -40,7 +40,7 @@ from support.world import World, assert_one_to_one, event_rows, read_letters, re
 
 from pipeline.config import load
 from pipeline.demo.organisation import organisation
-from pipeline.query import connect, run
+from pipeline.sql.query import connect, run
 from schemas.errors import TrailweaveError
 from transforms.stores.aws import Access
 from transforms.stores.files import Output

@@ -30,7 +30,7 @@ from support.world import World, assert_one_to_one
 
 from pipeline.commands import show_story, status
 from pipeline.config import load
-from pipeline.query import connect, run
+from pipeline.sql.query import connect, run
 from transforms.stores.files import Output
 
 GOOD = {trail_key(f"good{n}"): trail_object(records(range(n * 5, n * 5 + 5))) for n in range(3)}

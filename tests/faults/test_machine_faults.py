@@ -17,7 +17,7 @@ from support.proxy import Call, Forward, Reply
 from support.trails import event_ids, records, trail_key, trail_object
 from support.world import World, assert_one_to_one
 
-from pipeline.ingest import Turn, ingest_until_stopped
+from pipeline.ingestion.ingest import Turn, ingest_until_stopped
 from schemas.errors import OutputError
 from transforms.receive_messages import Limits
 

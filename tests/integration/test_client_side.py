@@ -21,10 +21,10 @@ from support.fault_proxy import KMS_KEY, PRINCIPAL, denied, kms_error, unreached
 from support.trails import event_ids, records, trail_key, trail_object
 from support.world import World, assert_one_to_one, world
 
-from pipeline.check import check
 from pipeline.commands import replay
 from pipeline.config import load
 from pipeline.demo.emulator import SERVICES, Emulator, emulator
+from pipeline.onboarding.check import check
 from schemas.values import ObjectRef
 from transforms.fetch_objects import FetchLimits, reads_again
 from transforms.list_objects import Selection

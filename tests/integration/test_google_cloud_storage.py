@@ -17,10 +17,10 @@ from support.gcs import Gcs, gcs
 from support.trails import event_ids, records, trail_key, trail_object
 from support.world import assert_one_to_one, event_rows, read_letters, read_rows
 
-from pipeline import query
 from pipeline.commands import load, refuse_loop, repair, replay
 from pipeline.demo.organisation import organisation
-from pipeline.summary import Summary
+from pipeline.ingestion.summary import Summary
+from pipeline.sql import query
 from schemas.errors import AccessError, ConfigError, StoreError
 from schemas.values import ObjectRef
 from transforms.list_objects import Selection, list_objects
@@ -36,8 +36,8 @@ IDS = [it for body in OBJECTS.values() for it in event_ids(body)]
 TREE = "tree of it"
 ASK = """
 import pickle, sys
-from pipeline import query
-from pipeline.status import status
+from pipeline.sql import query
+from pipeline.status.status import status
 from transforms.stores.files import Output
 
 root = Output(sys.argv[1])

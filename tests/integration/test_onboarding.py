@@ -20,12 +20,12 @@ from support.records import envelope, record
 from support.world import forget_clients
 from typer.testing import CliRunner
 
-from pipeline.check import check, exit_code
-from pipeline.check_faults import Step
 from pipeline.cli import app
 from pipeline.commands import begin, load
 from pipeline.demo.emulator import Emulator, emulator
-from pipeline.ingest import ingest_until_stopped
+from pipeline.ingestion.ingest import ingest_until_stopped
+from pipeline.onboarding.check import check, exit_code
+from pipeline.onboarding.faults import Step
 from pipeline.onboarding.template import filled_in, parameters, text
 from schemas.errors import ConfigError
 from transforms.fetch_objects import FetchLimits

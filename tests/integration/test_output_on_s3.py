@@ -17,8 +17,8 @@ from pipeline.commands import begin, compact, load, repair
 from pipeline.compaction.compact import compact_partition
 from pipeline.demo.organisation import organisation
 from pipeline.graph import Plan
-from pipeline.ingest import ingest_until_stopped
-from pipeline.summary import Summary
+from pipeline.ingestion.ingest import ingest_until_stopped
+from pipeline.ingestion.summary import Summary
 from schemas.errors import AccessError, ConfigError, StoreError
 from transforms.receive_messages import Limits
 from transforms.stores.aws import Access

@@ -27,7 +27,7 @@ from importlib import resources
 from pathlib import Path
 
 import pipeline.graph
-from pipeline.query import library
+from pipeline.sql.query import library
 from schemas.datasets import ALL
 from transforms.rules.sigma import read_rules
 

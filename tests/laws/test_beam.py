@@ -12,7 +12,7 @@ import pytest
 from support.records import OTHER, compact, envelope, event_id, record
 
 from pipeline.graph import Plan, keep, replay
-from pipeline.runs import run
+from pipeline.ingestion.runs import run
 from schemas import counters
 from schemas.datasets import DEAD_LETTERS, EVENTS, INGEST_LOG, RAW, Dataset
 from schemas.values import Batch, Message, Slice

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from laws.objects import Found, canonical_rows, ingest, objects, rows, slices_of
 from support.memory import MemoryStore
 
-import pipeline.repair
+import pipeline.upkeep.repair
 from schemas.datasets import EVENTS, RAW, SESSIONS
 from transforms.explode_records import Exploder
 from transforms.stores.commit_log import CommitLog
@@ -121,10 +121,10 @@ def test_the_events_of_a_slice_read_back_from_its_raw_file_are_the_ones_it_wrote
             store.files.pop(path.replace(EVENTS.name, SESSIONS.name), None)
     output: Any = None
     with (
-        mock.patch.object(pipeline.repair, "open_store", return_value=store),
-        mock.patch.object(pipeline.repair, "commit_log", return_value=CommitLog(store, EVENTS)),
+        mock.patch.object(pipeline.upkeep.repair, "open_store", return_value=store),
+        mock.patch.object(pipeline.upkeep.repair, "commit_log", return_value=CommitLog(store, EVENTS)),
     ):
-        assert pipeline.repair.repair(output, Settings()) == len(lost)
-        assert pipeline.repair.repair(output, Settings()) == 0
+        assert pipeline.upkeep.repair.repair(output, Settings()) == len(lost)
+        assert pipeline.upkeep.repair.repair(output, Settings()) == 0
     assert rows(store, EVENTS) == whole
     assert rows(store, SESSIONS) == sessions

@@ -17,7 +17,7 @@ from model.explore import Explorer, Process, Program, Violation, World
 from support.memory import SYNC, MemoryStore, SyncPool
 from support.records import ACCOUNT, DAY, NOW, event_id, exploded, receipt, record, reference
 
-import pipeline.repair
+import pipeline.upkeep.repair
 from pipeline.compaction import compact as compaction
 from pipeline.compaction.merging import merge
 from schemas.datasets import EVENTS, RAW, Dataset
@@ -246,12 +246,12 @@ class Model:
 def _repair(world: World, _: tuple[str, ...]) -> None:
     store: Any = world
     with (
-        mock.patch.object(pipeline.repair, "open_store", return_value=store),
-        mock.patch.object(pipeline.repair, "commit_log", return_value=CommitLog(store, EVENTS)),
-        mock.patch.object(pipeline.repair, "ThreadPoolExecutor", SyncPool),
+        mock.patch.object(pipeline.upkeep.repair, "open_store", return_value=store),
+        mock.patch.object(pipeline.upkeep.repair, "commit_log", return_value=CommitLog(store, EVENTS)),
+        mock.patch.object(pipeline.upkeep.repair, "ThreadPoolExecutor", SyncPool),
     ):
         output: Any = None
-        pipeline.repair.repair(output, SETTINGS)
+        pipeline.upkeep.repair.repair(output, SETTINGS)
 
 
 def ingest(store: Any, messages: Sequence[Message], *, derive: bool = True) -> None:

@@ -23,9 +23,9 @@ from support.records import envelope, record
 from support.world import World, forget_clients
 from typer.testing import CliRunner
 
-from pipeline.check import check, exit_code
-from pipeline.check_faults import Step
 from pipeline.cli import app
+from pipeline.onboarding.check import check, exit_code
+from pipeline.onboarding.faults import Step
 from transforms.fetch_objects import FetchLimits
 from transforms.stores.files import Output
 from transforms.stores.local import LocalStore
@@ -303,7 +303,7 @@ def test_a_denied_output_names_the_statement(faulty: World, make_world: Callable
 
 
 def test_a_clock_that_is_off_is_told(aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import check as module
+    from pipeline.onboarding import check as module
 
     now = module.time.time
     monkeypatch.setattr(module.time, "time", lambda: now() + 3_600)

@@ -15,13 +15,13 @@ from support.replaying import replay_from
 from support.trails import records, trail_key, trail_object
 from support.world import event_rows, read_rows
 
-from pipeline import query
 from pipeline.commands import compact, load, repair
 from pipeline.compaction import beside
 from pipeline.compaction import compact as compaction
 from pipeline.compaction.compact import Compacted, chosen_partitions
 from pipeline.compaction.ranges import Sizes
 from pipeline.demo.organisation import organisation
+from pipeline.sql import query
 from schemas.datasets import ALL
 from schemas.errors import AccessError, StoreError
 from schemas.values import Partition

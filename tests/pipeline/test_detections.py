@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from support.replaying import replay_from
 
-from pipeline import query
 from pipeline.commands import hunt as look
 from pipeline.commands import load, repair
-from pipeline.hunt import hunt
-from pipeline.summary import Summary
+from pipeline.detection.hunt import hunt
+from pipeline.ingestion.summary import Summary
+from pipeline.sql import query
 from schemas.errors import ConfigError
 from transforms.enrichment.book import EnrichmentBook
 from transforms.list_objects import Selection

@@ -12,10 +12,10 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 from typer.testing import CliRunner
 
-from pipeline import query
 from pipeline.cli import app
 from pipeline.commands import load, repair, replay
-from pipeline.hunt import hunt
+from pipeline.detection.hunt import hunt
+from pipeline.sql import query
 from schemas.errors import ConfigError
 from transforms.list_objects import Selection
 from transforms.rules.book import RuleBook

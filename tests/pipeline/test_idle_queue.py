@@ -12,7 +12,8 @@ import pytest
 from support.trails import event_ids, records, trail_key, trail_object
 from support.world import World
 
-from pipeline import ingest
+from pipeline.ingestion import ingest
+from pipeline.terminal.stopping import stopping
 from schemas import counters
 from transforms.receive_messages import STOP, Limits
 
@@ -81,7 +82,7 @@ def test_a_signal_may_come_at_any_step_of_a_wait() -> None:
                 signal.raise_signal(signal.SIGTERM)
             return trace
 
-        with ingest.stopping():
+        with stopping():
             sys.settrace(trace)
             try:
                 STOP.wait(0.01)

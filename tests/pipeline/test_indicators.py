@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import query
 from pipeline.cli import app
 from pipeline.commands import load, replay, rule_book
-from pipeline.hunt import hunt
+from pipeline.detection.hunt import hunt
+from pipeline.sql import query
 from schemas.errors import ConfigError
 from transforms.list_objects import Selection
 from transforms.rules.samples import whole

@@ -18,7 +18,7 @@ from support.fault_proxy import delayed, denied
 from support.trails import event_ids, records, trail_key, trail_object
 from support.world import World, assert_one_to_one
 
-from pipeline import query
+from pipeline.sql import query
 
 OBJECTS = {trail_key(f"o{n}"): trail_object(records(range(n * 10, n * 10 + 10))) for n in range(12)}
 IDS = [it for body in OBJECTS.values() for it in event_ids(body)]

@@ -15,8 +15,8 @@ from support.published import DATA, published
 from support.replaying import replay_from
 from support.trails import trail_object
 
-from pipeline import query
 from pipeline.commands import load
+from pipeline.sql import query
 from schemas.errors import ConfigError
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no data of others at {DATA} (TRAILWEAVE_DATA)")

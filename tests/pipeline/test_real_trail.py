@@ -11,7 +11,7 @@ from support.trails import event_ids, s3_event
 from support.world import World, assert_one_to_one, event_rows
 
 from pipeline.commands import load
-from pipeline.summary import Summary
+from pipeline.ingestion.summary import Summary
 
 DATA = Path(os.environ.get("TRAILWEAVE_DATA", "../shared/data")) / "suzaku-sample-data"
 

@@ -17,8 +17,8 @@ from support.world import World, assert_one_to_one, event_rows, read_letters, re
 from pipeline.commands import load, replay
 from pipeline.demo.organisation import organisation
 from pipeline.graph import replay_by_workers
-from pipeline.runs import run
-from pipeline.summary import Summary
+from pipeline.ingestion.runs import run
+from pipeline.ingestion.summary import Summary
 from schemas.errors import ConfigError
 from transforms.list_objects import Selection
 

@@ -13,11 +13,11 @@ from support.records import ACCOUNT, DAY, OTHER, event_id
 from support.replaying import replay_records
 from typer.testing import CliRunner
 
-from pipeline import query
 from pipeline.cli import app
 from pipeline.commands import load
-from pipeline.recorder import Recorder
-from pipeline.stories import FIRST, LAST, stitch
+from pipeline.ingestion.recorder import Recorder
+from pipeline.sql import query
+from pipeline.stories.stories import FIRST, LAST, stitch
 from schemas.errors import ConfigError
 
 MADE = {"accessKey": {"accessKeyId": "AKIASPARE", "userName": "spare"}}

@@ -39,9 +39,9 @@ COMPACTING = (
 _PRELOAD = [
     "pipeline.cli",
     "pipeline.commands",
-    "pipeline.ingest",
-    "pipeline.replay",
-    "pipeline.dead_letters",
+    "pipeline.ingestion.ingest",
+    "pipeline.ingestion.replay",
+    "pipeline.ingestion.dead_letters",
     "pipeline.compaction.compact",
     "pipeline.compaction.beside",
     __name__,
@@ -115,7 +115,7 @@ def _hurry() -> None:
     """As the fixture `impatient`: no pauses, and messages may be hidden for seconds only."""
     import botocore.retries.standard as retries
 
-    from pipeline import ingest
+    from pipeline.ingestion import ingest
     from transforms import in_hand
     from transforms.stores import queue
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import query
+from pipeline.sql import query
 from transforms.stores.files import Output
 from transforms.stores.tree import Numbered, parse_name
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.commands import replay
 from pipeline.config import Config
-from pipeline.summary import Summary
+from pipeline.ingestion.summary import Summary
 from support.records import envelope
 from transforms.list_objects import Selection
 

@@ -21,9 +21,9 @@ from pipeline.commands import begin
 from pipeline.config import load
 from pipeline.demo.emulator import Emulator, provision, upload
 from pipeline.graph import Plan
-from pipeline.ingest import Turn, ingest_until_stopped
-from pipeline.runs import run
-from pipeline.summary import Summary
+from pipeline.ingestion.ingest import Turn, ingest_until_stopped
+from pipeline.ingestion.runs import run
+from pipeline.ingestion.summary import Summary
 from support.proxy import FaultProxy, fault_proxy
 from transforms import fetch_objects
 from transforms.fetch_objects import FetchLimits

@@ -12,9 +12,9 @@ from support.locked import lock
 from support.trails import records, trail_object
 
 from pipeline import cli, commands
-from pipeline.beam_flags import take_beam_flags
-from pipeline.query import library
-from pipeline.summary import Summary
+from pipeline.engines.beam_flags import take_beam_flags
+from pipeline.ingestion.summary import Summary
+from pipeline.sql.query import library
 from schemas import counters
 from schemas.errors import AccessError, ConfigError
 from transforms.list_objects import Selection
@@ -32,7 +32,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     for name in [*os.environ]:
         if name.startswith("TRAILWEAVE_"):
             monkeypatch.delenv(name)
-    monkeypatch.setattr("pipeline.logs.set_up", lambda *, debug: None)
+    monkeypatch.setattr("pipeline.terminal.logs.set_up", lambda *, debug: None)
     for cache in (files._store, settings._commit_log):  # they know a relative path by its first folder
         cache.cache_clear()
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pipeline import config, datasets_page
+from pipeline import config
+from pipeline.sql import datasets_page
 
 ROOT = Path(__file__).parents[3]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")

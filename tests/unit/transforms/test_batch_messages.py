@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.trails import trail_key
 
-from pipeline.runs import run
+from pipeline.ingestion.runs import run
 from schemas.values import Message, ObjectRef, Receipt
 from transforms.batch_messages import BatchMessages, batch_key, batches
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import rules as running
 from pipeline.alerting.correlations import evaluate
+from pipeline.detection import rules as running
 from schemas.errors import ConfigError
 from transforms.rules.book import SHIPPED, RuleBook
 from transforms.rules.samples import Samples, Series, beside, detect, read_samples, records_of

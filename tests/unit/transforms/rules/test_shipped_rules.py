@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import rules
+from pipeline.detection import rules
 from transforms.rules.book import SHIPPED, RuleBook
 from transforms.rules.samples import beside, read_samples
 from transforms.rules.sigma import compile_rules, read_rules

@@ -1,0 +1,1 @@
+"""`trailweave status`: what has become of everything that was delivered."""
