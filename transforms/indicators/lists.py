@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from schemas.errors import ConfigError
 from transforms.indicators.formats import Entries, Refused, from_csv, from_misp, from_stix
 from transforms.indicators.values import canonical, guessed
+from transforms.stores.local import files_below
 
 _TIME: pa.DataType = pa.timestamp("us", tz="UTC")
 _TEXT, _CONFIDENCE, _PLACE = pa.string(), pa.int8(), pa.int32()
@@ -74,15 +75,15 @@ class Lists:
 
 
 def list_files(places: Sequence[Path | str]) -> tuple[Path, ...]:
-    """The files of lists at some places: files, or folders with everything below them. Raises ConfigError."""
+    """The files of lists at some places: files, or folders with everything below them. Raises ConfigError, AccessError."""
     found: list[Path] = []
     for place in map(Path, places):
         if not place.exists():
             raise ConfigError(f"no indicators at {place}: no such file or folder; correct --indicators")
-        own = sorted(it for it in place.rglob("*") if it.is_file() and it.suffix in _FORMS)
-        if place.is_dir() and not own:
+        own = [it for it in files_below(place) if it.suffix in _FORMS] if place.is_dir() else [place]
+        if not own:
             raise ConfigError(f"no indicators at {place}: the folder holds no .csv, .txt or .json file")
-        found += own if place.is_dir() else [place]
+        found += own
     return tuple(dict.fromkeys(found))
 
 

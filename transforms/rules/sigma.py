@@ -27,6 +27,7 @@ from transforms.providers import PROVIDERS, PROVIDERS_BY_NAME
 from transforms.rules.conditions import Node, UnsupportedError, any_of, condition_of, fields_of
 from transforms.rules.correlations import Correlation, by_reference, correlation_of, rule_id, without_range
 from transforms.rules.fields import COLUMNS
+from transforms.stores.local import files_below
 
 NORMALIZED = ("trailweave", "cloud_audit_logs")
 """Product and service of rules over columns of `cloud_audit_logs`, whatever the provider."""
@@ -98,12 +99,12 @@ class RuleSet:
 
 
 def read_rules(places: Sequence[Path | str]) -> tuple[RuleText, ...]:
-    """The YAML files at some places: files, or folders with everything below them. Raises ConfigError."""
+    """The YAML files at some places: files, or folders with everything below them. Raises ConfigError, AccessError."""
     found: list[RuleText] = []
     for place in map(Path, places):
         if not place.exists():
             raise ConfigError(f"no rules at {place}: no such file or folder; correct --rules")
-        paths = sorted(it for it in place.rglob("*") if _is_rule_file(it, place)) if place.is_dir() else [place]
+        paths = [it for it in files_below(place) if _is_rule_file(it, place)] if place.is_dir() else [place]
         if not paths:
             raise ConfigError(f"no rules at {place}: the folder holds no *.yml file; correct --rules")
         for path in paths:
@@ -116,7 +117,7 @@ def read_rules(places: Sequence[Path | str]) -> tuple[RuleText, ...]:
 
 def _is_rule_file(path: Path, below: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(below).parts)
-    return path.suffix in _SUFFIXES and path.is_file() and not hidden
+    return path.suffix in _SUFFIXES and not hidden
 
 
 def compile_rules(texts: Sequence[RuleText]) -> RuleSet:

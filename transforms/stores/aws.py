@@ -27,6 +27,11 @@ from schemas.errors import AccessError, ConfigError
 
 FaultKind = Literal["missing", "denied", "denied_or_missing", "kms", "transient", "taken"]
 
+ATTEMPTS = 6
+"""How often botocore makes a call that fails in passing."""
+
+# Nothing answered at all: a wrong address or a cut network, seldom a passing fault of AWS.
+UNREACHED = {"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "SSLError"}
 _MISSING = {"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"}
 _TAKEN = {"PreconditionFailed", "412"}
 _TRANSIENT = re.compile(
@@ -104,20 +109,20 @@ class AwsFault(Exception):
         return self.text
 
 
-def client(service: str, access: Access) -> Any:
+def client(service: str, access: Access, attempts: int = ATTEMPTS) -> Any:
     """A client of `service`, one per process and access; boto3 clients are safe to share between threads."""
-    return _client(service, access)
+    return _client(service, access, attempts)
 
 
 @lru_cache(maxsize=64)
-def _client(service: str, access: Access) -> Any:
-    return own_client(service, access)
+def _client(service: str, access: Access, attempts: int) -> Any:
+    return own_client(service, access, attempts)
 
 
-def own_client(service: str, access: Access) -> Any:
+def own_client(service: str, access: Access, attempts: int = ATTEMPTS) -> Any:
     """A client that nobody else has, for what changes it."""
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": 6},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         connect_timeout=5,
         read_timeout=60,
         max_pool_connections=64,

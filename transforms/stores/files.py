@@ -6,7 +6,7 @@ store is one file beside this one: `local`, `s3`, `gcs`. Only they create files 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -93,7 +93,12 @@ def _store(output: Output) -> Store:
 
 
 def prove(store: Store) -> None:
-    """Refuse a store that does not honour create-if-absent: create the probe twice, the second must be refused."""
+    """Refuse a store that does not honour create-if-absent: create the probe twice, the second must be refused.
+
+    A store at which nothing answers is told within seconds, not after all tries that a commit is worth.
+    """
+    if isinstance(store, S3Store):
+        store = replace(store, hasty=True)
     store.create(_PROBE, b"probe")
     if store.create(_PROBE, b"another") or store.read(_PROBE) != b"probe":
         raise StoreError(

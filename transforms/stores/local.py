@@ -134,6 +134,12 @@ def walk(root: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
     return os.walk(root, onerror=_refuse)
 
 
+def files_below(root: Path) -> list[Path]:
+    """Every file below a folder, sorted. Raises AccessError, as `walk` does, where `Path.rglob` says nothing."""
+    paths = (Path(folder, name) for folder, _, names in walk(root) for name in names)
+    return sorted(it for it in paths if it.is_file())
+
+
 def _refuse(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise AccessError(f"{error.filename} cannot be listed: {error.strerror}; let this user read it") from error

@@ -14,20 +14,25 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from schemas.errors import AccessError, StoreError
-from transforms.stores.aws import Access, AwsFault, calling, client
+from transforms.stores.aws import ATTEMPTS, UNREACHED, Access, AwsFault, calling, client
 from transforms.stores.bucket import BucketStore
 from transforms.stores.listed import Listed
 
 _TRIES = 6
+_HASTY_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class S3Store(BucketStore):
-    """A prefix of a bucket on S3, or on a store that honours `If-None-Match` as S3 does."""
+    """A prefix of a bucket on S3, or on a store that honours `If-None-Match` as S3 does.
+
+    A `hasty` one soon gives up where nothing answers, for whoever waits for it.
+    """
 
     scheme = "s3"
 
     access: Access
+    hasty: bool = False
 
     def create(self, path: str, content: bytes) -> bool:
         return self._create(path, lambda: io.BytesIO(content))
@@ -44,7 +49,7 @@ class S3Store(BucketStore):
             except AwsFault as fault:
                 if fault.kind == "taken":
                     return False
-                if fault.kind != "transient" or attempt == _TRIES - 1:
+                if fault.kind != "transient" or attempt == _TRIES - 1 or (self.hasty and fault.code in UNREACHED):
                     raise AccessError(str(fault)) from fault
                 time.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable")
@@ -124,7 +129,7 @@ class S3Store(BucketStore):
 
     @property
     def _s3(self) -> Any:
-        return client("s3", self.access)
+        return client("s3", self.access, _HASTY_ATTEMPTS if self.hasty else ATTEMPTS)
 
     def _calling(self, action: str, path: str) -> contextlib.AbstractContextManager[None]:
         return calling(action, self.describe(path), self.access)

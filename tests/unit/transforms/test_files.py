@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import socket
 import stat
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from support.world import forget_clients
 
 from pipeline.demo.emulator import emulator
 from schemas.errors import AccessError, ConfigError, StoreError
-from transforms.stores.aws import Access
+from transforms.stores.aws import Access, faults_since
 from transforms.stores.files import Output, Store, open_store, prove
 from transforms.stores.gcs import GcsStore
 from transforms.stores.local import LocalStore
@@ -182,6 +183,16 @@ class Lying(MemoryStore):
 def test_a_store_that_overwrites_is_refused(kind: type[MemoryStore]) -> None:
     with pytest.raises(StoreError, match=r"could overwrite each other; use a store that honours create-if-absent"):
         prove(kind())
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_store_at_which_nothing_answers_is_told_after_few_tries() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    faults_since()
+    with pytest.raises(AccessError, match=r"s3:PutObject on s3://out/.trailweave/probe failed: Could not connect"):
+        prove(S3Store("out", "", Access(endpoint_url=f"http://127.0.0.1:{port}")))
+    assert faults_since() == {("s3:PutObject", "EndpointConnectionError"): 3}
 
 
 def test_of_many_creators_exactly_one_wins_and_nothing_else_is_left(local: LocalStore) -> None:

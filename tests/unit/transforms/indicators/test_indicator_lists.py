@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.locked import lock
 
-from schemas.errors import ConfigError
+from schemas.errors import AccessError, ConfigError
 from transforms.indicators.lists import Lists, list_files, read_lists
 
 END = datetime(2030, 1, 2, tzinfo=UTC)
@@ -255,4 +256,11 @@ def test_a_place_without_lists_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         list_files([tmp_path / "none"])
     with pytest.raises(ConfigError, match="holds no"):
+        list_files([tmp_path])
+
+
+def test_a_folder_of_lists_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one.txt").write_text("198.51.100.1\n")
+    locked = lock(tmp_path / "more", monkeypatch)
+    with pytest.raises(AccessError, match=f"{locked} cannot be listed: Permission denied; let this user read it"):
         list_files([tmp_path])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.locked import lock
 
-from schemas.errors import ConfigError
+from schemas.errors import AccessError, ConfigError
 from transforms.rules.book import RuleBook
 from transforms.rules.sigma import RuleText, compile_rules, read_rules
 
@@ -144,3 +145,10 @@ def test_a_book_with_a_wrong_rule_is_refused_with_every_problem(tmp_path: Path) 
     (tmp_path / "a.yml").write_text(HEAD + "detection:\n  one:\n    eventName|frob: x\n  condition: one\n")
     with pytest.raises(ConfigError, match=r"(?s)mend or remove them.*a\.yml:6: "):
         RuleBook.of([tmp_path])
+
+
+def test_a_folder_of_rules_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one.yml").write_text(HEAD)
+    locked = lock(tmp_path / "more", monkeypatch)
+    with pytest.raises(AccessError, match=f"{locked} cannot be listed: Permission denied; let this user read it"):
+        read_rules([tmp_path])
