@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TextIO, cast
 
 import pyarrow as pa
@@ -15,8 +16,8 @@ from pipeline.terminal.rows import print_rows, shown
 _COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow"}
 
 
-def render(alert: Alert, console: Console) -> None:
-    """Print the alert."""
+def render(alert: Alert, console: Console, output: str) -> None:
+    """Print the alert, and how more is asked of its output root."""
     row = alert.row
     head = Table.grid(padding=(0, 2))
     head.add_column(style="bold", no_wrap=True)
@@ -48,4 +49,5 @@ def render(alert: Alert, console: Console) -> None:
             console.print(f"the first {len(alert.events)} of {row['events']:,} events:", style="dim")
         print_rows(pa.Table.from_pylist(rows), "table", cast(TextIO, console.file), width=console.width)
     if row["story_id"]:
-        console.print(f"\ntrailweave story show {shown(row['story_id'])} tells the whole story", style="dim")
+        asked = f"trailweave story show {shown(row['story_id'])} --output {shown(shlex.quote(output))}"
+        console.print(f"\nThe whole story: {asked}", style="dim", soft_wrap=True, highlight=False, markup=False)

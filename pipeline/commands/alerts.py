@@ -87,6 +87,7 @@ def show_alert(config: Config, id_: str, *, as_json: bool) -> None:
     from pipeline.alerting.page import render
     from pipeline.commands.showing import show_one
 
-    with alerts.connect(config.root()) as connection:
+    output = config.root()
+    with alerts.connect(output) as connection:
         found = alerts.show(connection, id_)
-    show_one(found, "alerts", alerts.in_short, render, as_json=as_json)
+    show_one(found, "alerts", alerts.in_short, partial(render, output=output.uri), as_json=as_json)

@@ -75,7 +75,8 @@ def run_demo(output: Path, *, quiet: bool = False) -> None:
     _make_room(output)
     console = Console(stderr=True)
     # It tells its own story: the lines of a service's log would stand in between.
-    logging.getLogger("pipeline.ingestion.ingest").setLevel(logging.WARNING)
+    for name in ("pipeline.ingestion", "pipeline.alerting"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     trail = organisation()
     console.print(
         f"[bold]1.[/] An emulated AWS on this machine; {len(trail):,} objects of an invented organisation's trail:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -233,6 +234,8 @@ def test_the_commands_evaluate_list_and_show(tmp_path: Path, rules: Path, monkey
     page = run("show", gravest["alert_id"][:14]).stdout
     assert "Somebody tries out what they may do." in " ".join(page.split())
     assert page.count("FAILURE") == 4
+    asked = shlex.split(page.split("The whole story: trailweave ")[1])
+    assert gravest["story_id"] in CliRunner().invoke(app, asked).stdout
     shown = json.loads(run("show", gravest["alert_id"], "--json").stdout)
     assert [event["event_id"] for event in shown["events"]] == shown["row"]["evidence"]
 

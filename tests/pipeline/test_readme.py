@@ -67,6 +67,7 @@ def test_the_demo_prints_what_the_first_page_shows(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "110"}
     done = trailweave(["demo"], environment, tmp_path)
     assert done.returncode == 0, done.stderr
+    assert '"level"' not in done.stderr  # no line of a log stands in the story
     printed = {line.rstrip() for line in (done.stdout + done.stderr).splitlines()}
     # Times, rates, sizes and the number of commits vary with the machine, the ingest log's day is today's.
     stable = [

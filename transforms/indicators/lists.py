@@ -75,7 +75,10 @@ class Lists:
 
 
 def list_files(places: Sequence[Path | str]) -> tuple[Path, ...]:
-    """The files of lists at some places: files, or folders with everything below them. Raises ConfigError, AccessError."""
+    """The files of lists at some places: files, or folders with everything below them.
+
+    Raises ConfigError, AccessError.
+    """
     found: list[Path] = []
     for place in map(Path, places):
         if not place.exists():

@@ -99,7 +99,10 @@ class RuleSet:
 
 
 def read_rules(places: Sequence[Path | str]) -> tuple[RuleText, ...]:
-    """The YAML files at some places: files, or folders with everything below them. Raises ConfigError, AccessError."""
+    """The YAML files at some places: files, or folders with everything below them.
+
+    Raises ConfigError, AccessError.
+    """
     found: list[RuleText] = []
     for place in map(Path, places):
         if not place.exists():
