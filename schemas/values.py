@@ -47,8 +47,11 @@ class ObjectRef(Value, frozen=True):
 
     @property
     def version(self) -> str:
-        """What tells two contents under one key apart: the version id, else the etag, else nothing."""
-        return self.version_id or self.etag or ""
+        """What tells two contents under one key apart: the etag, else the version id, else nothing.
+
+        Notifications, listings and the object itself give the etag alike; a version id only some of them.
+        """
+        return self.etag or self.version_id or ""
 
     @property
     def uri(self) -> str:

@@ -164,7 +164,7 @@ def replay(
     """Replay locations, named sources, or the dead letters of the output root."""
     from pipeline.engines.job import job
     from pipeline.engines.running import replay_on_engine
-    from pipeline.ingestion.dead_letters import SOURCE, dead_letter_messages
+    from pipeline.ingestion.dead_letters import dead_letter_messages, dead_letter_sources
     from pipeline.ingestion.replay import replay_all
     from pipeline.ingestion.runs import engine
     from pipeline.sql.tree import open_tree
@@ -176,7 +176,7 @@ def replay(
         _refuse_on_engine({"--dead-letters": dead_letters, "--workers": workers > 1})
     if dead_letters:
         open_tree(output)
-        sources = {**sources, **config.sources(), SOURCE: Source(SOURCE, access=output.access)}
+        sources = {**sources, **config.sources(), **dead_letter_sources(output)}
         plan = begin(config, sources)
         listed: Iterator[Message] = dead_letter_messages(output, sources)
         force = True

@@ -19,6 +19,13 @@ from transforms.stores.s3 import S3Store
 from transforms.stores.sources import Source
 
 SOURCE = "dead_letters"
+# Its rows of the ledger count a part of an object; no [[source]] can have such a name. The view `objects` knows it.
+RECORDS = "records of dead letters"
+
+
+def dead_letter_sources(output: Output) -> dict[str, Source]:
+    """The sources that the messages below are of, beside those that were configured."""
+    return {name: Source(name, access=output.access) for name in (SOURCE, RECORDS)}
 
 
 def dead_letter_messages(output: Output, sources: Mapping[str, Source]) -> Iterator[Message]:
@@ -38,7 +45,7 @@ def dead_letter_messages(output: Output, sources: Mapping[str, Source]) -> Itera
 def _of_file(store: Store, path: str, sources: Mapping[str, Source]) -> Iterator[Message]:
     letters = [*fastavro.reader(io.BytesIO(store.read(path) or b""))]
     if any(it["scope"] == "record" for it in letters):
-        yield Message(SOURCE, (_reference(store, path),))
+        yield Message(RECORDS, (_reference(store, path),))
     for letter in letters:
         if letter["scope"] == "object":
             ref = ObjectRef(letter["object_bucket"], letter["object_key"])
@@ -55,7 +62,7 @@ def _of_body(letter: Any, sources: Mapping[str, Source]) -> Message:
 
 
 def _source_of(ref: ObjectRef, sources: Mapping[str, Source]) -> str:
-    others = [it for name, it in sources.items() if name != SOURCE]
+    others = [it for name, it in sources.items() if name not in (SOURCE, RECORDS)]
     named = [it for it in others if ref.bucket in it.buckets]
     return (named or others or [sources[SOURCE]])[0].name
 

@@ -19,8 +19,10 @@ from pipeline.demo.organisation import organisation
 from pipeline.graph import replay_by_workers
 from pipeline.ingestion.runs import run
 from pipeline.ingestion.summary import Summary
+from pipeline.status.status import Records, status
 from schemas.errors import ConfigError
 from transforms.list_objects import Selection
+from transforms.stores.files import Output
 
 ACCOUNTS = ("111122223333", "444455556666")
 ALL = Selection()
@@ -240,6 +242,9 @@ def test_dead_letters_are_fed_in_again_after_a_fix(faulty: World, objects: dict[
 
     assert after.counts["events_written"] == 40
     assert_one_to_one(faulty.output, ids_of(objects))
+    found = status(Output(str(faulty.output)))
+    assert (found.objects.total, found.objects.done) == (len(objects), len(objects))
+    assert [it.scope for it in found.dead_letters] == ["message"]
 
 
 def test_a_bad_record_is_fed_in_again_after_a_fix_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,6 +259,7 @@ def test_a_bad_record_is_fed_in_again_after_a_fix_of_ours(tmp_path: Path, monkey
 
     again = replayed(output, dead_letters=True)
     assert (again.counts["events_written"], again.counts["dead_letters"]) == (0, 0)
+    assert status(Output(str(output))).records == Records(received=5, written=4, duplicates=0, expired=0, bad=1)
 
     from transforms.decoding import records as decoding
 
@@ -264,6 +270,9 @@ def test_a_bad_record_is_fed_in_again_after_a_fix_of_ours(tmp_path: Path, monkey
         lambda found, first: work(b'{"Records":[' + mended + b"]}", 1_000_000),
     )
     assert replayed(output, dead_letters=True).counts["events_written"] == 1
+    found = status(Output(str(output)))
+    assert found.records == Records(received=5, written=5, duplicates=0, expired=0, bad=0)
+    assert (found.objects.total, found.objects.done, found.dead_letters) == (1, 1, ())
     assert "odd" in read_rows(output, "aws_s3_raw")["event_id"].to_pylist()
 
 

@@ -11,7 +11,7 @@ from schemas.values import ObjectRef
 from transforms.stores.files import Store
 from transforms.stores.parquet import read_table
 
-_COLUMNS = ["object_bucket", "object_key", "object_etag", "outcome"]
+_COLUMNS = ["object_bucket", "object_key", "object_version", "outcome"]
 _SETTLED = ("done", "digest", "ignored")
 _READERS = 16
 
@@ -21,8 +21,8 @@ def done_objects(store: Store) -> set[bytes]:
     done: set[bytes] = set()
     with ThreadPoolExecutor(_READERS) as pool:
         for rows in pool.map(lambda path: _rows(store, path), _files(store)):
-            for bucket, key, etag, outcome in rows:
-                digest = _digest(bucket, key, etag or "")
+            for bucket, key, version, outcome in rows:
+                digest = _digest(bucket, key, version)
                 if outcome in _SETTLED:
                     done.add(digest)
                 else:
@@ -32,7 +32,7 @@ def done_objects(store: Store) -> set[bytes]:
 
 def is_done(ref: ObjectRef, done: set[bytes]) -> bool:
     """Whether the log holds this very content as done."""
-    return _digest(ref.bucket, ref.key, ref.etag or "") in done
+    return _digest(ref.bucket, ref.key, ref.version) in done
 
 
 def _files(store: Store) -> Iterator[str]:
@@ -41,7 +41,7 @@ def _files(store: Store) -> Iterator[str]:
         yield from (f"{folder}/{name}" for name in store.names(folder))
 
 
-def _rows(store: Store, path: str) -> list[tuple[str, str, str | None, str]]:
+def _rows(store: Store, path: str) -> list[tuple[str, str, str, str]]:
     with store.open(path) as file:
         table = read_table(file, _COLUMNS)
     return list(zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.trails import cloudtrail_notice, trail_key
 
-from pipeline.ingestion.dead_letters import SOURCE, dead_letter_messages
+from pipeline.ingestion.dead_letters import RECORDS, SOURCE, dead_letter_messages
 from schemas.values import LOCAL, DeadLetter, Message, ObjectRef, Slice
 from transforms.stores.aws import Access
 from transforms.stores.files import Output, open_store
@@ -51,7 +51,7 @@ def test_bad_records_come_from_the_file_that_holds_them(output: Output) -> None:
     (message,) = again(output, letters)
 
     (ref,) = message.objects
-    assert (message.source, ref.bucket) == (SOURCE, LOCAL)
+    assert (message.source, ref.bucket) == (RECORDS, LOCAL)
     assert Path(ref.key).suffix == ".avro"
 
 

@@ -8,6 +8,7 @@ import pytest
 from support.locked import lock
 from support.trees import ACCOUNT, DAY, OTHER, Tree, at
 
+from pipeline.ingestion.dead_letters import RECORDS
 from pipeline.sql import query
 from schemas.datasets import ALL, EVENTS, HUNTS, SESSIONS, STORIES
 from schemas.errors import AccessError, ConfigError, StoreError
@@ -215,6 +216,35 @@ def test_open_dead_letters_are_those_of_objects_whose_last_row_is_not_clean(tree
     tree.ledger(dead | {"object_key": "missing", "object_version": "etag", "outcome": "dead_letter"})
     tree.ledger(dead | clean | {"object_key": "mended"}, dead | clean | {"object_key": "bad", "object_version": "v1"})
     assert ask(tree, "SELECT reason FROM open_dead_letters ORDER BY 1") == [("bad",), ("body",), ("missing",)]
+
+
+def test_an_object_that_could_not_be_read_is_settled_by_a_later_attempt_that_read_it(tree: Tree) -> None:
+    for key, outcome in (("late", "dead_letter"), ("denied", "deferred"), ("gone since", "dead_letter")):
+        unread = LEDGER | {"object_key": key, "object_version": "", "outcome": outcome}
+        read = LEDGER | {"object_key": key, "records": 5, "written": 5, "compressed_bytes": 9}
+        first, then = (read, unread) if key == "gone since" else (unread, read)
+        tree.ledger(first | {"logged_time": at("01:00:00")})
+        tree.ledger(then | {"logged_time": at("02:00:00")})
+        if outcome == "dead_letter":
+            tree.dead_letters({"object_bucket": "b", "object_key": key, "reason": key})
+    assert ask(tree, "SELECT object_key, outcome, records FROM objects ORDER BY ALL") == [
+        *(("denied", "done", 5), ("gone since", "dead_letter", 0), ("gone since", "done", 5), ("late", "done", 5)),
+    ]
+    assert ask(tree, "SELECT reason FROM open_dead_letters") == [("gone since",)]
+
+
+def test_records_that_are_fed_in_again_from_dead_letters_change_what_is_bad_and_no_other_count(tree: Tree) -> None:
+    """Ten records, of which three are bad, of a damaged object; later two of the three are mended."""
+    whole = {"records": 10, "written": 7, "dead_letters": 4, "outcome": "dead_letter", "compressed_bytes": 99}
+    part = {"source_name": RECORDS, "records": 3, "dead_letters": 1, "compressed_bytes": 5}
+    asked = "SELECT records, written, duplicates, bad_records, dead_letters, outcome, compressed_bytes FROM objects"
+    tree.ledger(LEDGER | whole | {"logged_time": at("01:00:00")})
+    tree.ledger(LEDGER | part | {"written": 2, "logged_time": at("02:00:00")})
+    assert ask(tree, asked) == [(10, 9, 0, 1, 2, "dead_letter", 99)]
+    tree.ledger(LEDGER | part | {"duplicates": 2, "logged_time": at("03:00:00")})
+    assert ask(tree, asked) == [(10, 9, 0, 1, 2, "dead_letter", 99)]
+    tree.ledger(LEDGER | whole | {"written": 0, "dead_letters": 2, "logged_time": at("04:00:00")})
+    assert ask(tree, asked) == [(10, 9, 0, 1, 2, "dead_letter", 99)]
 
 
 def test_times_are_utc(tree: Tree) -> None:
