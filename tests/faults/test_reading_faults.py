@@ -16,6 +16,7 @@ from support.fault_proxy import (
     denied,
     denied_for_want_of_listing,
     denied_without_a_word,
+    encrypted_by_a_key_of_ours,
     expired_token,
     internal_error,
     kms_denied,
@@ -73,6 +74,7 @@ LASTING: dict[str, tuple[Callable[[], Action], bool, tuple[str, ...]]] = {
     "denied, said without a word": (denied_without_a_word, True, ("s3:GetObject", BAD, "arn:aws:iam::", "missing")),
     "its key is denied": (kms_denied, True, ("kms:Decrypt", KMS_KEY, BAD, "arn:aws:iam::")),
     "its key is disabled": (kms_disabled, True, ("kms:Decrypt", KMS_KEY, BAD, "arn:aws:iam::")),
+    "under SSE-C": (encrypted_by_a_key_of_ours, True, ("s3:GetObject", BAD, "InvalidRequest", "sse_c_key_file")),
     "archived": (archived, True, ("s3:GetObject", BAD, "InvalidObjectState", "restore")),
 }
 

@@ -107,6 +107,15 @@ def archived() -> Action:
     )
 
 
+def encrypted_by_a_key_of_ours() -> Action:
+    return s3_error(
+        400,
+        "InvalidRequest",
+        "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to"
+        " retrieve the object.",
+    )
+
+
 def expired_token() -> Action:
     return s3_error(400, "ExpiredToken", "The provided token has expired.")
 

@@ -45,6 +45,7 @@ _REMEDIES = {
     "AWS.SimpleQueueService.NonExistentQueue": _NO_QUEUE,
     "QueueDoesNotExist": _NO_QUEUE,
     "InvalidObjectState": "it is archived: restore it, and its message is read at the next delivery",
+    "InvalidRequest": "if it is encrypted with a key of your own (SSE-C), name that key's file in sse_c_key_file",
     "InvalidAccessKeyId": "the access key is unknown or disabled: enable or renew it",
     "InvalidClientTokenId": "the access key is unknown or disabled: enable or renew it",
     "SignatureDoesNotMatch": "the secret does not belong to the access key: renew both",
