@@ -114,6 +114,7 @@ RECORDS: dict[str, tuple[bytes, str]] = {
     "last year": (raw(918, eventTime="9999-12-31T23:59:59Z"), "letter"),
     "first year": (raw(919, eventTime="0001-01-01T00:00:00Z"), "letter"),
     "time that is a number": (raw(920, eventTime=1e300), "letter"),
+    "half of a surrogate pair": (with_text(921, b"aws-cli", rb"\ud800"), "row"),
 }
 ACCOUNTS = [
     "../../../etc/passwd",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,7 @@ NO_OBJECT = "a record is no JSON object"
 _HEAD, _TAIL = b'{"Records":[', b"]}"
 # Of fewer records the texts are copied in the time that it takes to point at them.
 _MANY = 256
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _UNREADABLE = (msgspec.DecodeError, RecursionError)
 
 
@@ -113,7 +115,7 @@ def _unwrap(record: bytes) -> RawRecord | NoRecord:
                     return wrapped.detail
         if not record.startswith(b"{"):
             return NoRecord(record, NO_OBJECT)
-        msgspec.json.decode(record, type=Raw)
+        _validate(record)
     except msgspec.ValidationError:
         return record
     except RecursionError:
@@ -121,3 +123,17 @@ def _unwrap(record: bytes) -> RawRecord | NoRecord:
     except (msgspec.DecodeError, UnicodeError) as error:
         return NoRecord(record, f"a record is no JSON ({error})")
     return record
+
+
+def _validate(record: bytes) -> None:
+    """Raises what msgspec does for text that is no JSON.
+
+    Half of a surrogate pair, escaped, is JSON (RFC 8259, 8.2) that msgspec refuses: whoever may choose a text of a
+    record would keep the record out of the tables by it.
+    """
+    try:
+        msgspec.json.decode(record, type=Raw)
+    except msgspec.DecodeError:
+        if not _SURROGATE.search(record):
+            raise
+        msgspec.json.decode(_SURROGATE.sub(rb"\\ufffd", record), type=Raw)

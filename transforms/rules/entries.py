@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from transforms.providers.cloudtrail.lenient import REFUSED, UnreadableError, loads
+from transforms.providers.cloudtrail.lenient import REFUSED, UnreadableError, cleaned, loads
 from transforms.rules.conditions import number_text
 
 _decode = msgspec.json.Decoder().decode
@@ -82,6 +82,6 @@ def any_json(text: bytes | msgspec.Raw | str) -> Any:
         return _decode(text)
     except REFUSED:
         try:
-            return loads(text.encode() if isinstance(text, str) else text)
-        except UnreadableError:
+            return cleaned(loads(text.encode() if isinstance(text, str) else text))
+        except (UnreadableError, RecursionError):
             return None

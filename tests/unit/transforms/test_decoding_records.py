@@ -62,6 +62,17 @@ def test_huge_numbers_and_duplicate_keys_are_bytes_like_others(number: bytes) ->
     assert texts(split_records(b"[" + odd + b"]", CAP)) == [odd]
 
 
+@pytest.mark.parametrize("half", [rb"\ud800", rb"a\uDFFFb", rb"\ude00\ud83d", rb"\ud83d\ude00\ud83d"])
+def test_half_of_a_surrogate_pair_is_text_like_other_text(half: bytes) -> None:
+    odd = b'{"eventVersion":"1","userAgent":"' + half + b'"}'
+    for text in (envelope([A, odd, B]), b"[" + A + b"," + odd + b"," + B + b"]", b"\n".join([A, odd, B])):
+        found = split_records(text, CAP)
+        assert texts(found) == [A, odd, B]
+        assert not found.bad
+    (bad,) = split_records(envelope([b'{"userAgent":"' + half + b'", no}']), CAP).bad
+    assert bad[1].reason.startswith("a record is no JSON (")
+
+
 def test_what_is_no_record_stands_in_its_place() -> None:
     found = split_records(b"[" + A + b',7,"x",{"k":tru},' + B + b"]", CAP)
     assert texts(found) == [A, B]

@@ -51,6 +51,15 @@ def loads(text: Text) -> Any:
         raise UnreadableError(f"not valid JSON: {error.msg}") from None
 
 
+def cleaned(value: Any) -> Any:
+    """A value from `loads` with each lone surrogate as U+FFFD, so that UTF-8 can hold all of its texts."""
+    if isinstance(value, dict):
+        return {_clean(name): cleaned(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [cleaned(element) for element in value]
+    return _clean(value) if type(value) is str else value
+
+
 def is_plain(value: Any) -> bool:
     """Whether a value is text as delivered: a string that UTF-8 can hold."""
     return type(value) is str and not _SURROGATE.search(value)

@@ -410,6 +410,21 @@ correlation:
     assert second["recipient_account_id"].to_pylist() == ["1"]
 
 
+def test_a_value_with_half_of_a_surrogate_pair_is_matched_and_kept_as_evidence() -> None:
+    half = "ada\ud800"
+    rule = compiled(
+        {"it": {"requestParameters.userName": "ada?", "requestParameters.tags|exists": True}, "condition": "it"}
+    )
+    table = decoded([record(requestParameters={"userName": half, "tags": [{half: half}]}, userAgent=half)])
+    commits = (Commit(Partition("111122223333", "2024-03-05"), 1, 0, 1),)
+    (found,) = RuleMatcher([rule], PROVIDER).detections(table, None, commits)
+    (evidence,) = found["evidence"].to_pylist()
+    assert sorted(evidence) == [
+        'requestParameters.tags={"ada\ufffd":"ada\ufffd"}',
+        "requestParameters.userName=ada\ufffd",
+    ]
+
+
 def test_a_rule_may_ask_for_columns_of_cloud_audit_logs() -> None:
     table = decoded([RECORD]).append_column("recipient_account_id", pa.array(["111122223333"]))
     events = PROVIDER.normalize(table)
