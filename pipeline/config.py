@@ -111,7 +111,7 @@ class SourceConfig(AccessConfig):
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
     queue_url: str | None = Field(default=None, pattern=r"^https?://.+/.+$")
-    location: str | None = None
+    location: str | None = Field(default=None, min_length=1)
     buckets: tuple[str, ...] = ()
     visibility_s: int | None = Field(default=None, ge=10, le=43_200)
     max_receives: int | None = Field(default=None, ge=1)
@@ -360,6 +360,8 @@ def _told(problem: Any) -> str:
         return f"unknown option {path!r}{_hint(str(problem['loc'][-1]), {*table.model_fields})}"
     if problem["type"] == "missing":
         return f"option {path!r} is missing"
+    if problem["type"] == "value_error":  # our own words
+        return f"option {path!r}: {problem['ctx']['error']}"
     # A table may hold a secret.
     shown = isinstance(problem["input"], str | int | float) and "external_id" not in path
     value = f"the value {problem['input']!r}" if shown else "a value that it cannot have"

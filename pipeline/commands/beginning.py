@@ -92,6 +92,10 @@ def located(config: Config, names: Sequence[str]) -> list[Source]:
             if known[name].location is None:
                 raise ConfigError(f'source {name!r} has no location; set location = "s3://BUCKET/PREFIX" for it')
             found.append(known[name])
+        elif not name:
+            raise ConfigError(
+                "--source is empty, as by a variable that is not set; write . for the folder you are in"
+            )
         else:
             found.append(Source(f"replay-{number}" if number else "replay", location=name))
     return found

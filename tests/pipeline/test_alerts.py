@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.credentials import assume, role, use, user
+from support.records import ACCOUNT, OTHER
 from support.replaying import replay_records
 from support.served import ANY_PORT, Quiet, served
 from support.world import World
@@ -41,6 +42,12 @@ logsource: {product: aws, service: cloudtrail}
 detection: {one: {eventName: CreateAccessKey}, condition: one}
 fields: [requestParameters.userName]
 falsepositives: [administration]
+---
+title: Role taken
+id: 5f6f2d4b-2b8e-4c7e-9a53-6a3d0b6b7f10
+level: high
+logsource: {product: aws, service: cloudtrail}
+detection: {one: {eventName: AssumeRole, userAgent: tool}, condition: one}
 ---
 title: Call refused
 name: refused
@@ -89,7 +96,9 @@ def told(config: Config, **more: Any) -> list[dict[str, Any]]:
     with alerts.connect(config.root()) as connection:
         asked = {"level": "informational", "since": "0001-01-01", "until": "9999-12-31", "most": 100, **more}
         rows: list[Any] = alerts.listed(connection, everything=True, **asked).to_pylist()
-    return [row for row in rows if row["rule_title"] in ("Key made", "Call refused", "Many calls refused")]
+    return [
+        row for row in rows if row["rule_title"] in ("Key made", "Role taken", "Call refused", "Many calls refused")
+    ]
 
 
 def test_one_alert_stands_for_a_rule_and_a_story(tmp_path: Path, rules: Path, rule_set: RuleSet) -> None:
@@ -113,6 +122,25 @@ def test_one_alert_stands_for_a_rule_and_a_story(tmp_path: Path, rules: Path, ru
         4,
         "critical",
     )
+
+
+def test_a_call_that_two_accounts_logged_is_one_alert_of_the_caller(
+    tmp_path: Path, rules: Path, rule_set: RuleSet
+) -> None:
+    """The account of the role knows the caller by account and principal id only."""
+    stranger, seen = {"type": "AWSAccount", "accountId": ACCOUNT, "principalId": "AIDAana"}, {"userAgent": "tool"}
+    unknown = {**stranger, "principalId": "AIDAx"}
+    both = [
+        assume("callers", 100, user(), sharedEventID="s", **seen),
+        assume("targets", 100, stranger, logged_in=OTHER, sharedEventID="s", **seen),
+        assume("alone", 200, unknown, logged_in=OTHER, sharedEventID="t", **seen),
+    ]
+    config = keep(tmp_path / "out", rules, [*both, *USES])
+    alerts.evaluate(config.root(), rule_set, now=NOW)
+    found = {row["root_identity"]: row for row in told(config) if row["rule_title"] == "Role taken"}
+    assert found.keys() == {"ana", "AIDAx"}
+    assert (found["ana"]["events"], found["ana"]["accounts"]) == (2, [ACCOUNT, OTHER])
+    assert (found["AIDAx"]["events"], found["AIDAx"]["accounts"]) == (1, [OTHER])
 
 
 def test_a_rule_that_only_feeds_a_correlation_alerts_nobody(tmp_path: Path, rules: Path, rule_set: RuleSet) -> None:

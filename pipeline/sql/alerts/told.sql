@@ -1,6 +1,16 @@
 -- Each hit of a rule once, whichever versions of the rule found it, by ingestion or a hunt, with the story of the
 -- session that acted.
+--
+-- A call across accounts is logged in both. The record in the account of the role knows the caller by account only: its
+-- hits belong to the story of the session that the caller's own record names.
 CREATE OR REPLACE TEMP TABLE told AS
+WITH callers AS (
+    SELECT copies.issuing_event_id AS event_id, min(callers.issuer_session_id) AS caller_session_id
+    FROM issues AS copies
+    JOIN issues AS callers USING (shared_event_id)
+    WHERE copies.issuer_type = 'ACCOUNT' AND callers.issuer_type IS DISTINCT FROM 'ACCOUNT'
+    GROUP BY ALL
+)
 SELECT hits.*, stories.story_id, stories.root_identity
 FROM (
     FROM (
@@ -12,4 +22,5 @@ FROM (
         PARTITION BY rule_id, event_id ORDER BY alerts DESC, rule_version, commit_number
     ) = 1
 ) AS hits
-LEFT JOIN who AS stories USING (session_id)
+LEFT JOIN callers USING (event_id)
+LEFT JOIN who AS stories ON stories.session_id = coalesce(callers.caller_session_id, hits.session_id)

@@ -97,6 +97,7 @@ USAGE = {
     "nothing to replay": (["replay", "--output", "o"], "give --source URI"),
     "nothing to ingest": (["ingest", "--output", "o"], "give --queue-url URL"),
     "no folder": (["replay", "--source", "nowhere", "--output", "o"], "'nowhere' is no folder"),
+    "an empty source": (["replay", "--source", "", "--output", "o"], "--source is empty, as by a variable"),
     "no day": (["replay", "--source", ".", "--output", "o", "--from", "1.2.2026"], "'1.2.2026' is no day"),
     "no such day": (["replay", "--source", ".", "--output", "o", "--to", "2026-02-30"], "yyyy-mm-dd"),
     "no days of a replay": (["replay", "--source", ".", *BACKWARDS], "--to 2026-01-01 lies before --from 2026-01-02"),

@@ -221,7 +221,7 @@ def test_a_file_that_is_no_toml_is_named(write: Write) -> None:
 def test_two_sources_of_one_name_are_refused(write: Write) -> None:
     write(f'[[source]]\nname = "a"\nqueue_url = "{QUEUE}"\n[[source]]\nname = "a"\nqueue_url = "{QUEUE}2"')
 
-    assert "'a'" in refusal()
+    assert refusal() == "option 'source': two sources are named 'a'; give each a name of its own"
 
 
 SECRET = "s3cret-external-id"
