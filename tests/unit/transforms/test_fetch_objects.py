@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -235,3 +236,19 @@ def test_after_a_refusal_it_is_tried_whether_the_object_or_another_can_be_read(
 
     open_keys.add(trail_key("good"))
     assert module.reads_again(source)
+
+
+def test_tiny_objects_are_read_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each read waits until four are under way; read one after the other, none would ever end."""
+    bucket, together = Bucket(a=ONE, b=TWO, c=ONE, d=TWO), threading.Barrier(4, timeout=30)
+
+    def read(wanted: ObjectRef, access: Any) -> Content:
+        together.wait()
+        return bucket.read(wanted, access)
+
+    monkeypatch.setattr(module, "read_object", read)
+    messages = [message(name, name) for name in "abcd"]
+    with ThreadPoolExecutor(4) as pool:
+        slices = [*fetch_objects(messages, Hand(messages, SOURCES), SOURCES, FetchLimits(), pool)]
+
+    assert sorted(acknowledged(slices)) == ["a", "b", "c", "d"]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from http.server import ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import pytest
+from support.served import ANY_PORT, Quiet, served
 
 from schemas.values import Receipt
 from transforms.stores import queue
@@ -142,3 +144,34 @@ def test_a_queue_is_asked_in_the_region_that_its_url_names(
     made = sqs(url, Access(region="sa-east-1"))
     assert made.meta.region_name == region
     assert region in made.meta.endpoint_url
+
+
+class Forgetful(Quiet):
+    """A queue that closes each connection after its answer, and does not say so."""
+
+    protocol_version = "HTTP/1.1"
+    connections: ClassVar[set[int]] = set()
+
+    def do_POST(self) -> None:
+        self.connections.add(self.client_address[1])
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"Messages": [{"MessageId": "m", "ReceiptHandle": "h", "Body": "x"}]}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+
+def test_a_connection_that_was_closed_while_it_was_idle_does_not_end_the_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    with served(ThreadingHTTPServer(ANY_PORT, Forgetful)) as port:
+        url = f"http://127.0.0.1:{port}/111122223333/trail"
+        source = Source("trail", queue_url=url, access=Access(endpoint_url=url.rsplit("/", 2)[0]))
+        found = [queue.receive(source, wait_s=0, visibility_s=30, maximum=1) for _ in range(3)]
+    assert [[it.body for it in messages] for messages in found] == [["x"]] * 3
+    assert len(Forgetful.connections) == 3
