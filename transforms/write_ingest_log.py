@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
@@ -16,9 +18,11 @@ from schemas import counters
 from schemas.datasets import INGEST_LOG
 from schemas.values import ObjectPart, ObjectRef, Slice
 from transforms.stores.files import Output, Store, open_store
-from transforms.stores.keys import facts
+from transforms.stores.keys import facts, is_of_tree
 from transforms.stores.parquet import LOG_LAYOUT, encode
 from transforms.stores.tree import dated_path
+
+log = logging.getLogger(__name__)
 
 _ADDED = ("records", "written", "duplicates", "expired", "dead_letters", "compressed_bytes", "decompressed_bytes")
 
@@ -90,10 +94,30 @@ def _row(part: ObjectPart, run_id: str, now: datetime) -> dict[str, Any]:
 
 
 def write_ingest_log(ended: Sequence[ObjectPart], store: Store, run_id: str) -> None:
-    """Create one file of the objects' rows under today's day; nothing for no objects."""
-    if ended:
+    """Create one file of the objects' rows under today's day; nothing for no objects.
+
+    A file of an output root that a queue announces has no row: the row's own file would be announced, for ever.
+    """
+    logged = [part for part in ended if not _is_announced_output(part)]
+    if logged:
         now = datetime.now(UTC)
-        store.create(dated_path(INGEST_LOG, now), encode(ingest_log_rows(ended, run_id, now), LOG_LAYOUT))
+        store.create(dated_path(INGEST_LOG, now), encode(ingest_log_rows(logged, run_id, now), LOG_LAYOUT))
+    if len(logged) < len(ended):
+        _warn_of_loop(next(part.ref.bucket for part in ended if _is_announced_output(part)))
+
+
+def _is_announced_output(part: ObjectPart) -> bool:
+    return part.outcome == "ignored" and part.message is not None and is_of_tree(part.ref.key)
+
+
+@lru_cache(maxsize=64)
+def _warn_of_loop(bucket: str) -> None:
+    """Once for a bucket and process."""
+    log.warning(
+        "output_announced: the queue announces files of an output of trailweave in s3://%s, which are passed over;"
+        " limit the bucket's notification to the trail's prefix, or put the output into another bucket",
+        bucket,
+    )
 
 
 def spread(ended: Sequence[ObjectPart], now: datetime) -> Counter[str]:

@@ -6,8 +6,22 @@ import gzip
 import json
 
 import pyarrow.parquet as pq
-from support.trails import cloudtrail_notice, eventbridge, in_sns, record, s3_event
+import pytest
+from support.trails import (
+    cloudtrail_notice,
+    eventbridge,
+    in_sns,
+    record,
+    records,
+    s3_event,
+    trail_key,
+    trail_object,
+)
 from support.world import World, assert_one_to_one
+
+from pipeline.commands import begin, load
+from pipeline.ingestion.ingest import ingest_until_stopped
+from transforms.receive_messages import Limits
 
 ACCOUNT = "012345678901"
 FOLDER = f"AWSLogs/{ACCOUNT}/CloudTrail/us-east-1/2026/01/12/"
@@ -49,3 +63,22 @@ def test_a_file_alone_holds_its_account_as_text_with_the_zero_in_front(aws: Worl
     for dataset in ("aws_s3_raw", "cloud_audit_logs"):
         (file,) = aws.output.glob(f"{dataset}/*/*/*.parquet")
         assert pq.ParquetFile(file).read()["recipient_account_id"].to_pylist() == [ACCOUNT]
+
+
+def test_an_output_in_the_bucket_that_is_announced_does_not_feed_itself(
+    aws: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = records(range(5))
+    aws.put(trail_key("x"), trail_object(events))
+    config = load(output=f"s3://{aws.bucket}/tree", output_access={"endpoint_url": aws.endpoint_url})
+    plan = begin(config, {"trail": aws.source()})
+    limits = Limits(messages=1000, wait_s=0.5, idle_s=0.5)
+
+    summary = ingest_until_stopped(plan, limits, until_idle_s=2, quiet=True)
+
+    assert summary.counts["events_written"] == len(events)
+    assert summary.counts["dead_letters"] == 0
+    assert aws.waiting() == (0, 0)
+    rows = aws.s3.list_objects_v2(Bucket=aws.bucket, Prefix="tree/ingest_log/")["Contents"]
+    assert len(rows) == 1
+    assert sum("output_announced" in it.getMessage() for it in caplog.records) == 1

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
+from schemas.datasets import ALL
+
 _FOLDERS = re.compile(
     r"AWSLogs/(?:o-[a-z0-9]+/)?(?P<account>\d{12})/(?P<service>[^/]+)"
     r"(?:/(?P<region>[a-z0-9-]+)(?:/(?P<year>\d{4})/(?P<month>\d{1,2})/(?P<date>\d{1,2}))?)?(?:/|$)"
@@ -23,6 +25,9 @@ _NAME = re.compile(
 )
 _RAW = re.compile(
     r"(?:^|/)aws_s3_raw/account_id=(?P<account>[\w-]+)/day=(?P<year>\d{4})-(?P<month>\d{2})-(?P<date>\d{2})/"
+)
+_OF_A_TREE = re.compile(
+    rf"(?:^|/)(?:(?:{'|'.join(it.name for it in ALL)})/(?:account_id|day|ruleset)=[^/]+/|\.trailweave/)"
 )
 _FOREIGN_SUFFIXES = (".parquet", ".avro")
 
@@ -65,11 +70,18 @@ def _day(year: str | None, month: str | None, day: str | None) -> str | None:
         return None
 
 
+def is_of_tree(key: str) -> bool:
+    """Whether the key names a file of an output root."""
+    return _OF_A_TREE.search(key) is not None
+
+
 def no_trail(key: str) -> str | None:
     """Why the key cannot be a trail's log file; None if it can."""
     service = facts(key).service
     if key.endswith("/"):
         return "a folder marker"
+    if is_of_tree(key):
+        return "a file of an output of trailweave"
     if key.endswith(_FOREIGN_SUFFIXES):
         return "a data file, not a log file"
     if key.endswith(".instruction"):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.trails import trail_key
 
-from transforms.stores.keys import KeyFacts, facts, no_trail
+from transforms.stores.keys import KeyFacts, facts, is_of_tree, no_trail
 
 WHOLE = KeyFacts("111122223333", "us-east-1", "2026-01-12", "CloudTrail")
 
@@ -70,6 +70,25 @@ def test_other_services_objects_are_no_trail(service: str, foreign: bool) -> Non
 @pytest.mark.parametrize("key", ["a/", "x.parquet", "x.avro", "x.json.gz.instruction"])
 def test_folder_markers_data_and_instruction_files_are_no_trail(key: str) -> None:
     assert no_trail(key)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_ours"),
+    [
+        ("out/aws_s3_raw/account_id=1/day=2026-01-12/00000001.parquet", True),
+        ("ingest_log/day=2026-01-12/x.parquet", True),
+        ("hunts/ruleset=x/account_id=1/day=2026-01-12/00000001.parquet", True),
+        ("a/dead_letters/day=unknown/x.avro", True),
+        ("out/.trailweave/settings.json", True),
+        (".trailweave/probe", True),
+        ("sessions/2026/x.json.gz", False),
+        ("AWSLogs/111122223333/CloudTrail/us-east-1/2026/01/12/alerts.json.gz", False),
+        ("my.trailweave/x.json", False),
+    ],
+)
+def test_files_of_an_output_are_no_trail(key: str, is_ours: bool) -> None:
+    assert is_of_tree(key) == is_ours
+    assert (no_trail(key) is not None) == is_ours
 
 
 @given(st.text())
