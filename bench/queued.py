@@ -87,7 +87,7 @@ def _run(url: str, output: Path, *, until_idle_s: float) -> int:
     from pipeline import commands
 
     config = commands.load(output=str(output), max_wait=MAX_WAIT_S)
-    summary = commands.ingest(config, [], url, until_idle_s=until_idle_s, beam_flags=[], quiet=True)
+    summary = commands.ingest(config, [], url, commands.IngestOptions(until_idle_s=until_idle_s, quiet=True))
     return int(summary.as_json()["records"])
 
 

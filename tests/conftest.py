@@ -66,5 +66,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transforms.in_hand.LOOK_S", 0.3)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     monkeypatch.setattr("transforms.stores.queue._FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("pipeline.ingestion.ingest._FIRST_PAUSE_S", 0.02)
-    monkeypatch.setattr("pipeline.ingestion.ingest._LONGEST_PAUSE_S", 0.1)
+    for module in ("pipeline.ingestion.ingest", "pipeline.ingestion.breaker"):
+        monkeypatch.setattr(f"{module}._FIRST_PAUSE_S", 0.02)
+        monkeypatch.setattr(f"{module}._LONGEST_PAUSE_S", 0.1)

@@ -76,19 +76,17 @@ def ingest(
         metrics_port=metrics_port,
         indicators=indicators,
     )
-    summary = commands.ingest(
-        config,
-        names,
-        queue_url,
+    options = commands.IngestOptions(
         until_idle_s=until_idle,
         stitch=stitch,
-        compact=compact,
         alerts=alerts,
+        compact=compact,
         workers=workers,
         pollers=pollers,
         beam_flags=beam_flags,
         quiet=quiet,
     )
+    summary = commands.ingest(config, names, queue_url, options)
     print_summary(summary, as_json=as_json)
 
 

@@ -13,13 +13,14 @@ from pipeline.commands.detection import (
     show_enrichment,
     test_rules,
 )
-from pipeline.commands.ingestion import ingest, replay
+from pipeline.commands.ingestion import IngestOptions, ingest, replay
 from pipeline.commands.looking import list_queries, print_views, query, status
 from pipeline.commands.onboarding import check
 from pipeline.commands.stories import list_stories, show_story, stitch
 from pipeline.commands.upkeep import compact, redrive, repair, verify
 
 __all__ = [
+    "IngestOptions",
     "begin",
     "check",
     "compact",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
 from pipeline.commands.alerts import evaluate_and_deliver
@@ -37,83 +38,72 @@ def _refuse_on_engine(given: Mapping[str, bool]) -> None:
             raise ConfigError(f"{option} is for this machine's own loop; {_INSTEAD[option]}")
 
 
-def ingest(
-    config: Config,
-    names: Sequence[str],
-    queue_url: str | None,
-    *,
-    until_idle_s: float | None,
-    stitch: bool = False,
-    alerts: bool = False,
-    compact: bool = False,
-    workers: int = 1,
-    pollers: int = 1,
-    beam_flags: Sequence[str],
-    quiet: bool,
-) -> Summary:
-    """Ingest from the named sources, all of them, or the one that `queue_url` defines.
+@dataclass(frozen=True, kw_only=True)
+class IngestOptions:
+    """How `ingest` runs, beyond the configuration.
 
-    With several `workers` each is a process with a loop of its own.
-    The configuration's `metrics_port` serves what the loops count, and whether they turn, while they run.
+    With several `workers` each is a process with a loop of its own; `pollers` are an engine's, for each source.
     With `stitch` the stories of the sessions that a micro-batch touched are recorded after it; with `alerts` alerts
     are evaluated, and delivered to the sinks of the configuration; with `compact` quiet partitions are compacted.
+    """
+
+    until_idle_s: float | None = None
+    stitch: bool = False
+    alerts: bool = False
+    compact: bool = False
+    workers: int = 1
+    pollers: int = 1
+    beam_flags: Sequence[str] = ()
+    quiet: bool = False
+
+
+def ingest(config: Config, names: Sequence[str], queue_url: str | None, options: IngestOptions) -> Summary:
+    """Ingest from the named sources, all of them, or the one that `queue_url` defines.
+
+    The configuration's `metrics_port` serves what the loops count, and whether they turn, while they run.
     """
     from pipeline.engines.job import job
     from pipeline.engines.running import ingest_on_engine
     from pipeline.ingestion.runs import engine
 
     sources = queue_sources(config, names, queue_url)
-    if engine(beam_flags) is not None:
+    if engine(options.beam_flags) is not None:
         _refuse_on_engine(
             {
-                "--until-idle": until_idle_s is not None,
-                "--stitch": stitch,
-                "--alerts": alerts,
-                "--compact": compact,
-                "--workers": workers > 1,
+                "--until-idle": options.until_idle_s is not None,
+                "--stitch": options.stitch,
+                "--alerts": options.alerts,
+                "--compact": options.compact,
+                "--workers": options.workers > 1,
                 "--metrics-port": config.metrics_port is not None,
             }
         )
-        pipeline = job([*beam_flags, "--streaming"], config.root(), [*sources.values()])
-        return ingest_on_engine(pipeline, begin(config, sources), config.max_wait, pollers)
-    if pollers > 1:
+        pipeline = job([*options.beam_flags, "--streaming"], config.root(), [*sources.values()])
+        return ingest_on_engine(pipeline, begin(config, sources), config.max_wait, options.pollers)
+    if options.pollers > 1:
         raise ConfigError("--pollers is for an engine (--runner); this machine's own loop has --workers")
-    return _ingest_here(
-        config,
-        sources,
-        until_idle_s=until_idle_s,
-        stitch=stitch,
-        alerts=alerts,
-        compact=compact,
-        workers=workers,
-        beam_flags=beam_flags,
-        quiet=quiet,
-    )
+    return _ingest_here(config, sources, options)
 
 
-def _ingest_here(
-    config: Config,
-    sources: dict[str, Source],
-    *,
-    until_idle_s: float | None,
-    stitch: bool,
-    alerts: bool,
-    compact: bool,
-    workers: int,
-    beam_flags: Sequence[str],
-    quiet: bool,
-) -> Summary:
+def _ingest_here(config: Config, sources: dict[str, Source], options: IngestOptions) -> Summary:
     """Ingest by this machine's own loop, with what is to be done after its micro-batches."""
     from pipeline.ingestion.ingest import ingest_until_stopped
     from pipeline.ingestion.workers import ingest_in_processes
 
     plan = begin(config, sources)
-    loop = ingest_until_stopped if workers == 1 else partial(ingest_in_processes, workers=workers)
-    run = partial(loop, plan, config.limits(), until_idle_s=until_idle_s, beam_flags=beam_flags, quiet=quiet)
+    loop = ingest_until_stopped if options.workers == 1 else partial(ingest_in_processes, workers=options.workers)
+    run = partial(
+        loop,
+        plan,
+        config.limits(),
+        until_idle_s=options.until_idle_s,
+        beam_flags=options.beam_flags,
+        quiet=options.quiet,
+    )
     evaluated: Counter[str] = Counter()
-    recorders = _recorders(config, plan, evaluated, stitch=stitch, alerts=alerts)
+    recorders = _recorders(config, plan, evaluated, stitch=options.stitch, alerts=options.alerts)
     hooks: list[Callable[[Counter[str]], None]] = [recorder.after_run for recorder in recorders]
-    if compact:
+    if options.compact:
         from pipeline.compaction.beside import Compactor
 
         compactor = Compactor(plan.output, plan.settings)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 
-from pipeline.graph import Plan, ingest, replay
+from pipeline.graph import Plan, ingest
+from pipeline.ingestion.breaker import Breakers
+from pipeline.ingestion.halving import FORESEEN, run_halves
 from pipeline.ingestion.runs import run
 from pipeline.ingestion.summary import Summary
 from pipeline.terminal.progress import Display
@@ -20,7 +20,6 @@ from pipeline.terminal.stopping import stopping
 from schemas import counters
 from schemas.errors import AccessError, TrailweaveError
 from schemas.values import Message
-from transforms.fetch_objects import reads_again
 from transforms.parse_notifications import parse_notification
 from transforms.receive_messages import IN_HAND, ON_HAND, STOP, Limits
 from transforms.stores.aws import AwsFault, faults_since
@@ -30,65 +29,12 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 300.0
-_FIRST_SAMPLE_S = 600.0
 _FAILURES_BEFORE_EXIT = 10
 # A poll takes longer where nothing comes.
 _ONE_POLL_S = 0.5
 _FIRST_REST_S = 1.0
 # With the poll of one second itself: an idle queue is asked 4,320 times a day.
 _LONGEST_REST_S = 19.0
-
-
-@dataclass(frozen=True)
-class Breaker:
-    """A source's circuit breaker: open while every object is denied, so that its queue is not emptied for nothing.
-
-    While it is open nothing is received. After a pause that doubles it is tried whether the denied object, or one
-    that was read before, can be read: that closes it. In case these alone are denied, one message is sampled after
-    ten minutes, twenty, forty and so on: every receive brings a message nearer to the dead-letter queue.
-    """
-
-    pause_s: float = 0.0
-    until: float = 0.0
-    sample_s: float = 0.0
-    sample_at: float = math.inf
-
-    @property
-    def open(self) -> bool:
-        """Whether nothing may be received."""
-        return self.pause_s > 0
-
-    def after(self, source: str, counts: Counter[str], now: float) -> Breaker:
-        """The state after a run that ended at `now` (monotonic seconds)."""
-        if counts[f"{counters.READ}/{source}"]:
-            return Breaker()
-        if not counts[f"{counters.DENIED}/{source}"]:
-            sampled = self.sample_at <= now and counts[counters.MESSAGES_RECEIVED]
-            return replace(self, sample_at=now + self.sample_s) if sampled else self
-        log.error(
-            "circuit_open: every object of source %r was denied; nothing is received until one is not",
-            source,
-            extra={"source": source},
-        )
-        sample_s = self.sample_s * 2 or _FIRST_SAMPLE_S
-        return replace(self.later(now), sample_s=sample_s, sample_at=now + sample_s)
-
-    def later(self, now: float) -> Breaker:
-        """Still open, and the next try after a longer pause."""
-        pause_s = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, self.pause_s * 2))
-        return replace(self, pause_s=pause_s, until=now + pause_s)
-
-    def tried(self, now: float, reads_again: Callable[[], bool]) -> Breaker:
-        """The state before a run that may begin at `now`."""
-        if not self.open or self.until > now or self.sample_at <= now:
-            return self
-        return Breaker() if reads_again() else self.later(now)
-
-    def limits(self, limits: Limits, now: float) -> Limits | None:
-        """What a run that begins at `now` may receive; None: nothing."""
-        if not self.open:
-            return limits
-        return replace(limits, messages=1, wait_s=0.1) if self.sample_at <= now else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +80,10 @@ class Rest:
         return replace(limits, wait_s=limits.wait_s - self.seconds, idle_s=_ONE_POLL_S)
 
 
+def unheard(_: object) -> None:
+    """Nobody wants to be told."""
+
+
 def ingest_until_stopped(
     plan: Plan,
     limits: Limits,
@@ -141,60 +91,52 @@ def ingest_until_stopped(
     until_idle_s: float | None = None,
     beam_flags: Sequence[str] = (),
     quiet: bool = False,
-    on_run: Callable[[Counter[str]], None] | None = None,
-    on_turn: Callable[[Turn], None] | None = None,
+    on_run: Callable[[Counter[str]], None] = unheard,
+    on_turn: Callable[[Turn], None] = unheard,
 ) -> Summary:
     """Run micro-batches until a signal, or until no message has come for `until_idle_s` seconds.
 
     Without `until_idle_s` queues that have nothing are asked less and less often, every twenty seconds at last.
     A run that something unforeseen ends is done again in halves, so that one message does not stop the others.
     One that fails as a whole is tried again after a pause: its messages were not deleted. Nothing is received before
-    the output can be written again. Raises what a run raised
-    when the first one was denied access, or when ten have failed in a row.
+    the output can be written again. Raises what a run raised when the first one was denied access, or when ten have
+    failed in a row.
     """
     started = idle_since = time.monotonic()
     total: Counter[str] = Counter()
-    breakers = {name: Breaker() for name, it in plan.sources.items() if it.queue_url}
+    breakers = Breakers.closed(plan.sources)
     failures = 0
     rest = Rest.within(limits.wait_s)
     if until_idle_s is not None:
         limits = replace(limits, idle_s=min(limits.idle_s, max(1.0, until_idle_s)))
     turn = Turn(os.getpid())
 
-    def received(messages: int) -> None:
-        if on_turn:
-            on_turn(replace(turn, in_flight=messages))
-
-    with stopping(), _on_hand(received), Display("ingesting", bounded=False, quiet=quiet) as display:
+    with (
+        stopping(),
+        _on_hand(lambda messages: on_turn(replace(turn, in_flight=messages))),
+        Display("ingesting", bounded=False, quiet=quiet) as display,
+    ):
         while not STOP.is_set():
             now = time.monotonic()
-            breakers = {
-                name: it.tried(now, partial(reads_again, plan.sources[name])) for name, it in breakers.items()
-            }
-            turn = Turn(os.getpid(), tuple(name for name, it in breakers.items() if it.open), failures)
-            if on_turn:
-                on_turn(replace(turn, faults=tuple((*kind, n) for kind, n in faults_since().items())))
-            due = {name: given for name, it in breakers.items() if (given := it.limits(rest.limits(limits), now))}
+            breakers = breakers.tried(now, plan.sources)
+            turn = Turn(os.getpid(), breakers.open, failures)
+            on_turn(replace(turn, faults=tuple((*kind, n) for kind, n in faults_since().items())))
+            due = breakers.limits(rest.limits(limits), now)
+            counts: Counter[str] = Counter()
             if due:
                 try:
-                    if failures:
-                        # A message that is received while nothing can be written is used up for nothing.
-                        prove(open_store(plan.output))
-                    counts = _run(plan, due, beam_flags)
+                    counts = _run(plan, due, beam_flags, after_failure=failures > 0)
                     failures = 0
-                    _tell(counts, plan, time.monotonic() - now)
                 except Exception as error:
                     failures = _failed(error, failures, ever=bool(total))
                     idle_since = time.monotonic()
                     continue
             else:
-                counts = Counter()
-                STOP.wait(max(0.0, min(min(it.until, it.sample_at) for it in breakers.values()) - now))
+                STOP.wait(breakers.pause_s(now))
             total += counts
-            breakers = {name: it.after(name, counts, time.monotonic()) for name, it in breakers.items()}
+            breakers = breakers.after(counts, time.monotonic())
             display.show(total)
-            if on_run:
-                on_run(counts)
+            on_run(counts)
             if counts[counters.MESSAGES_RECEIVED]:
                 idle_since = time.monotonic()
                 rest = replace(rest, seconds=0.0)
@@ -203,64 +145,57 @@ def ingest_until_stopped(
             elif due and until_idle_s is None:
                 rest = rest.longer()
                 STOP.wait(rest.seconds)
-    shut = [name for name, it in breakers.items() if it.open]
-    if shut:
-        raise AccessError(
-            f"every object of source {', '.join(shut)} was denied; the messages are still in the queue."
-            " The log above names the call, the resource and the principal"
-        )
+    breakers.refuse()
     return Summary(total, time.monotonic() - started)
 
 
-def _run(plan: Plan, limits: Mapping[str, Limits], beam_flags: Sequence[str]) -> Counter[str]:
-    """One micro-batch. If something unforeseen ends it, its messages in halves, down to the one that does it."""
+def _run(plan: Plan, limits: Mapping[str, Limits], beam_flags: Sequence[str], *, after_failure: bool) -> Counter[str]:
+    """One micro-batch, told in the log. If something unforeseen ends it, it is done in halves."""
+    if after_failure:
+        # A message that is received while nothing can be written is used up for nothing.
+        prove(open_store(plan.output))
+    began = time.monotonic()
     IN_HAND.clear()
     try:
-        return run(lambda pipeline: ingest(pipeline, plan, limits), beam_flags)
-    except (TrailweaveError, AwsFault):
+        counts = run(lambda pipeline: ingest(pipeline, plan, limits), beam_flags)
+    except FORESEEN:
         raise
     except Exception as error:
-        messages = [parse_notification(it, plan.sources[it.source]) for it in IN_HAND]
-        if len(messages) < 2:
-            raise
-        log.error(
-            "run_failed: %s: %s; its %d messages are done in halves",
-            type(error).__name__,
-            error,
-            len(messages),
-            extra={"run_id": plan.run_id, "messages": len(messages), "error_type": type(error).__name__},
+        counts = _in_halves(plan, error, beam_flags)
+    _tell(counts, plan, time.monotonic() - began)
+    return counts
+
+
+def _in_halves(plan: Plan, error: Exception, beam_flags: Sequence[str]) -> Counter[str]:
+    """The messages that are in hand in halves, down to the one that ends a run; `error`, if each does."""
+    messages = [parse_notification(it, plan.sources[it.source]) for it in IN_HAND]
+    if len(messages) < 2:
+        raise error
+    log.error(
+        "run_failed: %s: %s; its %d messages are done in halves",
+        type(error).__name__,
+        error,
+        len(messages),
+        extra={"run_id": plan.run_id, "messages": len(messages), "error_type": type(error).__name__},
+    )
+    failed: list[Message] = []
+
+    def alone(message: Message, why: Exception) -> Counter[str]:
+        failed.append(message)
+        log.exception(
+            "message_failed: %s of %s; it is left in the queue",
+            type(why).__name__,
+            ", ".join(ref.key for ref in message.objects),
+            extra={"run_id": plan.run_id, "source": message.source, "error_type": type(why).__name__},
         )
-        failed: list[Message] = []
-        counts = Counter({counters.MESSAGES_RECEIVED: len(messages)})
-        for half in _halves(messages):
-            counts += _run_or_halve(plan, half, beam_flags, failed)
-        if len(failed) == len(messages):
-            raise
-        return counts
+        if len(failed) > _FAILURES_BEFORE_EXIT:
+            raise why
+        return Counter()
 
-
-def _run_or_halve(
-    plan: Plan, messages: Sequence[Message], beam_flags: Sequence[str], failed: list[Message]
-) -> Counter[str]:
-    try:
-        return run(lambda pipeline: replay(pipeline, plan, list(messages)), beam_flags)
-    except (TrailweaveError, AwsFault):
-        raise
-    except Exception as error:
-        if len(messages) == 1:
-            failed += messages
-            keys = ", ".join(ref.key for ref in messages[0].objects)
-            log.exception(
-                "message_failed: %s of %s; it is left in the queue",
-                type(error).__name__,
-                keys,
-                extra={"run_id": plan.run_id, "source": messages[0].source, "error_type": type(error).__name__},
-            )
-            if len(failed) > _FAILURES_BEFORE_EXIT:
-                raise
-            return Counter()
-        halves = _halves(messages)
-        return sum((_run_or_halve(plan, half, beam_flags, failed) for half in halves), Counter())
+    counts = run_halves(plan, messages, beam_flags, alone)
+    if len(failed) == len(messages):
+        raise error
+    return counts + Counter({counters.MESSAGES_RECEIVED: len(messages)})
 
 
 def _tell(counts: Counter[str], plan: Plan, seconds: float) -> None:
@@ -282,11 +217,6 @@ def _tell(counts: Counter[str], plan: Plan, seconds: float) -> None:
                 "duration_s": round(seconds, 3),
             },
         )
-
-
-def _halves(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
-    middle = len(messages) // 2
-    return messages[:middle], messages[middle:]
 
 
 def _failed(error: Exception, failures: int, *, ever: bool) -> int:

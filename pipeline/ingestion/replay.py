@@ -11,18 +11,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 
-from pipeline.graph import Plan, replay
-from pipeline.ingestion.runs import run
+from pipeline.graph import Plan
+from pipeline.ingestion.halving import run_or_halve
 from pipeline.ingestion.summary import Summary
 from pipeline.terminal.logs import start_worker
 from pipeline.terminal.progress import Display
 from pipeline.terminal.stopping import stopping
 from schemas import counters
-from schemas.errors import TrailweaveError
 from schemas.values import Batch, Message
 from transforms.list_objects import RUN_BYTES, SHARED_RUN_BYTES, cut
 from transforms.receive_messages import STOP
-from transforms.stores.aws import AwsFault
 from transforms.stores.files import open_store
 from transforms.stores.ledger import done_objects, is_done
 
@@ -97,23 +95,13 @@ def _listed_ahead(chunks: Iterator[Batch], display: Display) -> Iterator[Batch]:
 
 
 def _run_chunk(plan: Plan, chunk: Batch, beam_flags: Sequence[str]) -> tuple[int, Counter[str]]:
-    return len(chunk.messages), _run_or_halve(plan, chunk.messages, beam_flags)
+    return len(chunk.messages), run_or_halve(plan, chunk.messages, beam_flags, _left_undone)
 
 
-def _run_or_halve(plan: Plan, messages: Sequence[Message], beam_flags: Sequence[str]) -> Counter[str]:
-    """One run; if something unforeseen ends it, its halves, so that one object does not stop all others."""
-    try:
-        return run(lambda pipeline: replay(pipeline, plan, list(messages)), beam_flags)
-    except (TrailweaveError, AwsFault):
-        raise
-    except Exception as error:
-        if len(messages) > 1:
-            middle = len(messages) // 2
-            halves = messages[:middle], messages[middle:]
-            return sum((_run_or_halve(plan, half, beam_flags) for half in halves), Counter())
-        keys = ", ".join(ref.key for ref in messages[0].objects)
-        log.exception("object_failed: %s of %s; it is left undone, please report this", type(error).__name__, keys)
-        return Counter({counters.OBJECTS_DEFERRED: 1})
+def _left_undone(message: Message, error: Exception) -> Counter[str]:
+    keys = ", ".join(ref.key for ref in message.objects)
+    log.exception("object_failed: %s of %s; it is left undone, please report this", type(error).__name__, keys)
+    return Counter({counters.OBJECTS_DEFERRED: 1})
 
 
 def _run_here(plan: Plan, chunks: Iterator[Batch], beam_flags: Sequence[str]) -> Iterator[tuple[int, Counter[str]]]:

@@ -8,14 +8,15 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from pipeline.graph import Plan
-from pipeline.ingestion.ingest import Turn, ingest_until_stopped
+from pipeline.ingestion.ingest import Turn, ingest_until_stopped, unheard
 from pipeline.ingestion.summary import Summary
 from pipeline.terminal.logs import start_worker
 from pipeline.terminal.progress import Display
@@ -43,6 +44,55 @@ class _Worker:
     told: Connection
 
 
+_Word = Counter[str] | Turn | _Ended | None
+"""What a worker tells: the counts of a run, a turn of its loop, its last word, or nothing, because it died."""
+
+
+@dataclass
+class _Crew:
+    """The workers at work, begun by `start`; one that dies is replaced. `errors` are of those that were ended."""
+
+    start: Callable[[], _Worker]
+    at_work: list[_Worker] = field(default_factory=list)
+    errors: list[TrailweaveError] = field(default_factory=list)
+    _asked: set[_Worker] = field(default_factory=set)
+    _deaths: int = 0
+
+    def words(self) -> Iterator[tuple[_Worker, _Word]]:
+        """What workers tell, for a moment. All are asked to stop once it is wished."""
+        if STOP.is_set():
+            for worker in self.at_work:
+                if worker not in self._asked:
+                    _ask_to_stop(worker)
+                    self._asked.add(worker)
+        for ready in wait([it.told for it in self.at_work], _LOOK_S):
+            worker = next(it for it in self.at_work if it.told is ready)
+            word = _word(worker)
+            if isinstance(word, Counter):
+                self._deaths = 0
+            yield worker, word
+
+    def lost(self, worker: _Worker, word: _Ended | None) -> None:
+        """A worker came to its end, with its last word or without one: then another takes its place."""
+        self.at_work.remove(worker)
+        worker.process.join()
+        worker.told.close()
+        if word is not None:
+            if word.error is not None:
+                self._end(word.error)
+        elif not STOP.is_set():
+            self._deaths += 1
+            log.error("worker_died: exit code %s; another takes its place", worker.process.exitcode)
+            if self._deaths >= _DEATHS_BEFORE_EXIT:
+                self._end(_too_many(self._deaths, worker.process.exitcode))
+            else:
+                self.at_work.append(self.start())
+
+    def _end(self, error: TrailweaveError) -> None:
+        self.errors.append(error)
+        STOP.set()
+
+
 def ingest_in_processes(
     plan: Plan,
     limits: Limits,
@@ -51,8 +101,8 @@ def ingest_in_processes(
     until_idle_s: float | None = None,
     beam_flags: Sequence[str] = (),
     quiet: bool = False,
-    on_run: Callable[[Counter[str]], None] | None = None,
-    on_turn: Callable[[Turn], None] | None = None,
+    on_run: Callable[[Counter[str]], None] = unheard,
+    on_turn: Callable[[Turn], None] = unheard,
 ) -> Summary:
     """Run `workers` loops until a signal, or until each has had no message for `until_idle_s` seconds.
 
@@ -62,50 +112,22 @@ def ingest_in_processes(
     """
     started = time.monotonic()
     total: Counter[str] = Counter()
-    errors: list[TrailweaveError] = []
-    deaths = 0
     with stopping(), Display(f"ingesting in {workers} processes", bounded=False, quiet=quiet) as display:
-        crew = [_start(plan, limits, until_idle_s, beam_flags) for _ in range(workers)]
-        asked: set[_Worker] = set()
-        while crew:
-            if STOP.is_set():
-                for worker in crew:
-                    if worker not in asked:
-                        _ask_to_stop(worker)
-                        asked.add(worker)
-            for ready in wait([it.told for it in crew], _LOOK_S):
-                (worker,) = (it for it in crew if it.told is ready)
-                word = _word(worker)
+        crew = _Crew(partial(_start, plan, limits, until_idle_s, beam_flags))
+        crew.at_work += [crew.start() for _ in range(workers)]
+        while crew.at_work:
+            for worker, word in crew.words():
                 if isinstance(word, Counter):
-                    deaths = 0
                     total += word
                     display.show(total)
-                    if on_run:
-                        on_run(word)
-                    continue
-                if isinstance(word, Turn):
-                    if on_turn:
-                        on_turn(word)
-                    continue
-                crew.remove(worker)
-                if on_turn:
+                    on_run(word)
+                elif isinstance(word, Turn):
+                    on_turn(word)
+                else:
+                    crew.lost(worker, word)
                     on_turn(Turn(worker.process.pid, ended=True))
-                worker.process.join()
-                worker.told.close()
-                if isinstance(word, _Ended):
-                    if word.error is not None:
-                        errors.append(word.error)
-                        STOP.set()
-                elif not STOP.is_set():
-                    deaths += 1
-                    log.error("worker_died: exit code %s; another takes its place", worker.process.exitcode)
-                    if deaths >= _DEATHS_BEFORE_EXIT:
-                        errors.append(_too_many(deaths, worker.process.exitcode))
-                        STOP.set()
-                    else:
-                        crew.append(_start(plan, limits, until_idle_s, beam_flags))
-    if errors:
-        raise errors[0]
+    if crew.errors:
+        raise crew.errors[0]
     return Summary(total, time.monotonic() - started)
 
 
@@ -118,10 +140,9 @@ def _start(plan: Plan, limits: Limits, until_idle_s: float | None, beam_flags: S
     return _Worker(process, ours)
 
 
-def _word(worker: _Worker) -> Counter[str] | Turn | _Ended | None:
-    """What a worker tells: the counts of a run, a turn of its loop, its last word, or nothing, because it died."""
+def _word(worker: _Worker) -> _Word:
     try:
-        word: Counter[str] | Turn | _Ended = worker.told.recv()
+        word: _Word = worker.told.recv()
     except (EOFError, OSError):
         return None
     return word

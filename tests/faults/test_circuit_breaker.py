@@ -45,8 +45,8 @@ def test_while_everything_is_denied_no_message_is_used_up(
     make_world: Callable[..., World], refusal: Callable[[], Action], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An outage of many tries, each message given back after a second and lost after its third receive."""
-    monkeypatch.setattr("pipeline.ingestion.ingest._LONGEST_PAUSE_S", 0.4)
-    monkeypatch.setattr("pipeline.ingestion.ingest._FIRST_SAMPLE_S", 2.0)
+    monkeypatch.setattr("pipeline.ingestion.breaker._LONGEST_PAUSE_S", 0.4)
+    monkeypatch.setattr("pipeline.ingestion.breaker._FIRST_SAMPLE_S", 2.0)
     faulty = make_world(proxied=True, max_receives=4)
     two = dict([*OBJECTS.items()][:2])
     faulty.put_all(two)
@@ -85,7 +85,7 @@ def test_an_object_denied_alone_does_not_keep_the_others_waiting(
     faulty: World, refusal: Callable[[], Action], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even when it was the first of all: a message is sampled now and then."""
-    monkeypatch.setattr("pipeline.ingestion.ingest._FIRST_SAMPLE_S", 0.5)
+    monkeypatch.setattr("pipeline.ingestion.breaker._FIRST_SAMPLE_S", 0.5)
     alone, *others = OBJECTS
     faulty.proxy.when("GetObject", key=alone).do(refusal())
     faulty.put(alone, OBJECTS[alone])

@@ -119,7 +119,8 @@ def configured(tmp_path: Path) -> Iterator[None]:
 
 
 def ingest(flags: list[str], pollers: int = 3, **loaded: Any) -> Any:
-    return commands.ingest(load(**loaded), [], None, until_idle_s=None, pollers=pollers, beam_flags=flags, quiet=True)
+    options = commands.IngestOptions(pollers=pollers, beam_flags=flags, quiet=True)
+    return commands.ingest(load(**loaded), [], None, options)
 
 
 def stopped_once_created(service: Dataflow, work: Callable[[], Any]) -> Any:

@@ -115,12 +115,13 @@ def _hurry() -> None:
     """As the fixture `impatient`: no pauses, and messages may be hidden for seconds only."""
     import botocore.retries.standard as retries
 
-    from pipeline.ingestion import ingest
+    from pipeline.ingestion import breaker, ingest
     from transforms import in_hand
     from transforms.stores import queue
 
     retries.ExponentialBackoff.delay_amount = lambda *_: 0  # type: ignore[method-assign]
-    ingest._FIRST_PAUSE_S, ingest._LONGEST_PAUSE_S = 0.02, 0.1
+    for module in (ingest, breaker):
+        module._FIRST_PAUSE_S, module._LONGEST_PAUSE_S = 0.02, 0.1
     in_hand._MARGIN_S, in_hand.LOOK_S = 0.2, 0.3
     queue._FIRST_PAUSE_S, queue._LEAST_VISIBILITY_S = 0.01, 1
 

@@ -21,7 +21,7 @@ from pipeline.commands import begin
 from pipeline.config import load
 from pipeline.demo.emulator import Emulator, provision, upload
 from pipeline.graph import Plan
-from pipeline.ingestion.ingest import Turn, ingest_until_stopped
+from pipeline.ingestion.ingest import Turn, ingest_until_stopped, unheard
 from pipeline.ingestion.runs import run
 from pipeline.ingestion.summary import Summary
 from support.proxy import FaultProxy, fault_proxy
@@ -103,8 +103,8 @@ class World:
         *,
         until_idle_s: float = 1.0,
         limits: Limits | None = None,
-        on_run: Callable[[Counter[str]], None] | None = None,
-        on_turn: Callable[[Turn], None] | None = None,
+        on_run: Callable[[Counter[str]], None] = unheard,
+        on_turn: Callable[[Turn], None] = unheard,
         **members: Any,
     ) -> Summary:
         """The whole loop, until idle."""

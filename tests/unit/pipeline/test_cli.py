@@ -225,8 +225,8 @@ def test_views_of_a_root_that_plain_duckdb_does_not_read_are_refused(run: Run) -
 def test_beams_flags_pass_through(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, object] = {}
 
-    def note(config: object, names: object, queue_url: object, **more: object) -> Summary:
-        given.update(more, names=names, queue_url=queue_url)
+    def note(config: object, names: object, queue_url: object, options: commands.IngestOptions) -> Summary:
+        given.update(names=names, beam_flags=options.beam_flags)
         return Summary(Counter(), 1.0)
 
     monkeypatch.setattr(commands, "ingest", note)

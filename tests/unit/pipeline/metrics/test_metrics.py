@@ -19,7 +19,7 @@ from support.fault_proxy import denied, slow_down, sqs_denied, sqs_error
 from support.trails import records, trail_key, trail_object
 from support.world import World
 
-from pipeline.commands import ingest
+from pipeline.commands import IngestOptions, ingest
 from pipeline.config import load
 from pipeline.ingestion.ingest import Turn, ingest_until_stopped
 from pipeline.ingestion.runs import run
@@ -303,8 +303,7 @@ def test_the_loop_is_seen_from_outside_while_it_runs(aws: World) -> None:
         STOP.set()
 
     threading.Thread(target=watch, daemon=True).start()
-    options: dict[str, Any] = {"until_idle_s": 60, "beam_flags": [], "quiet": True}
-    summary = ingest(config, [], aws.queue_url, **options)
+    summary = ingest(config, [], aws.queue_url, IngestOptions(until_idle_s=60, quiet=True))
 
     assert summary.counts["events_written"] == 20
     (found,) = seen
@@ -345,7 +344,7 @@ def test_an_open_circuit_is_seen(make_world: Callable[..., World], impatient: No
 
 
 def test_failed_runs_are_seen(aws: World, impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.ingestion.ingest._run", lambda *_: 1 / 0)
+    monkeypatch.setattr("pipeline.ingestion.ingest._run", lambda *_, **__: 1 / 0)
     monkeypatch.setattr("pipeline.ingestion.ingest._FAILURES_BEFORE_EXIT", 3)
     turns: list[Turn] = []
 
@@ -388,6 +387,6 @@ def test_a_queue_that_may_not_be_asked_has_no_depth(make_world: Callable[..., Wo
 
 def test_on_an_engine_there_is_nothing_to_serve(aws: World) -> None:
     config = load({"output": str(aws.output), "metrics_port": 0})
-    options: dict[str, Any] = {"until_idle_s": None, "quiet": True}
+    options = IngestOptions(beam_flags=["--runner=PrismRunner"], quiet=True)
     with pytest.raises(ConfigError, match="--metrics-port is for this machine's own loop"):
-        ingest(config, [], aws.queue_url, beam_flags=["--runner=PrismRunner"], **options)
+        ingest(config, [], aws.queue_url, options)
