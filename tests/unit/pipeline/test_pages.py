@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pipeline import config
+from pipeline.config.options import Config
+from pipeline.config.tables import (
+    AccessConfig,
+    ClientSideConfig,
+    EnrichmentConfig,
+    RoleConfig,
+    SinkConfig,
+    SourceConfig,
+)
 from pipeline.sql import datasets_page
 
 ROOT = Path(__file__).parents[3]
@@ -40,13 +48,13 @@ def own(model: type[BaseModel], *, without: type[BaseModel] | None = None) -> di
 
 
 SECTIONS = {
-    "Top": (0, own(config.Config)),
-    "Sources": (0, own(config.SourceConfig, without=config.AccessConfig)),
-    "Client-side encryption": (0, own(config.ClientSideConfig)),
-    "Access": (0, own(config.AccessConfig)),
-    "Roles on the way": (1, own(config.RoleConfig)),
-    "Sinks": (0, own(config.SinkConfig, without=config.AccessConfig)),
-    "Enrichment": (0, own(config.EnrichmentConfig)),
+    "Top": (0, own(Config)),
+    "Sources": (0, own(SourceConfig, without=AccessConfig)),
+    "Client-side encryption": (0, own(ClientSideConfig)),
+    "Access": (0, own(AccessConfig)),
+    "Roles on the way": (1, own(RoleConfig)),
+    "Sinks": (0, own(SinkConfig, without=AccessConfig)),
+    "Enrichment": (0, own(EnrichmentConfig)),
 }
 
 
