@@ -57,7 +57,10 @@ class Visits:
         """All but the first, as one."""
         rest = self.each[1:]
         return Visit(
-            *(sum(getattr(it, name) for it in rest) for name in ("objects", "records", "commits", "cpu_s")),
+            objects=sum(it.objects for it in rest),
+            records=sum(it.records for it in rest),
+            commits=sum(it.commits for it in rest),
+            cpu_s=sum(it.cpu_s for it in rest),
             asked=_added([it.asked for it in rest]),
             stages=_added([it.stages for it in rest]),
         )

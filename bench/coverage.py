@@ -21,6 +21,7 @@ import msgspec
 
 from bench.history import DAYS, unusual
 from pipeline.alerting.correlations import evaluate
+from pipeline.terminal.words import counted
 from transforms.rules.book import RuleBook
 from transforms.rules.correlations import Correlation
 from transforms.rules.samples import detect
@@ -114,7 +115,7 @@ def page(coverage: Coverage) -> str:
         "",
         f"- {len(coverage.rules.rules)} rules and {len(coverage.rules.correlations)} correlations; "
         f"**{coverage.found} of {len(coverage.attacks)} techniques raise a fitting alert**.",
-        f"- Benign events: {hits} alerts on {coverage.benign_events:,} events, "
+        f"- Benign events: {counted(hits, 'alert')} on {counted(coverage.benign_events, 'event')}, "
         f"**{coverage.per_thousand(hits):.1f} per 1,000**.",
         "",
         "| technique | events | fitting rules, with their level and how often | others |",
@@ -137,8 +138,8 @@ def page(coverage: Coverage) -> str:
         "## Analytics on benign events",
         "",
         "Analytics compare with a history, so the benign events are told again on",
-        f"{DAYS} days, on each a third of them: {sum(coverage.history.values())} alerts on "
-        f"{coverage.history_events:,} events.",
+        f"{DAYS} days, on each a third of them: {counted(sum(coverage.history.values()), 'alert')} on "
+        f"{counted(coverage.history_events, 'event')}.",
         *(["", "| alert | times |", "|---|--:|"] if coverage.history else []),
         *(f"| {title} | {times} |" for title, times in sorted(coverage.history.items())),
     ]

@@ -150,7 +150,7 @@ def ingested_by(workers: int, workload: Workload, output: Path) -> Worked:
         config = commands.load(output=str(output), max_messages=_BATCH)
         options = commands.IngestOptions(until_idle_s=2.0, workers=workers, quiet=True)
         found = measure(lambda: commands.ingest(config, [], url, options).counts[counters.RECORDS])
-    ended = duckdb.sql(f"SELECT epoch(max(logged_time)) FROM '{output}/ingest_log/*/*.parquet'").fetchall()[0][0]
+    ended = duckdb.execute(f"SELECT epoch(max(logged_time)) FROM '{output}/ingest_log/*/*.parquet'").fetchall()[0][0]
     return Worked(found.records, found.cpu_s, ended - begin)
 
 

@@ -47,13 +47,14 @@ def page(found: Found) -> str:
 
 def _cpu(found: Found) -> str:
     queued = found.queued
-    rows = [
+    rows: list[tuple[str, float | None, float | None]] = [
         ("a record", found.record_cpu_s, found.record_cpu_s),
         ("an object", found.object_cpu_s, found.queued_object_cpu_s),
         ("a commit", found.local.of_commit(cpu_of), queued.of_commit(cpu_of)),
         (
             "the first commit of a partition",
-            *(it.of_commit(cpu_of, is_first=True) for it in (found.local, found.queued)),
+            found.local.of_commit(cpu_of, is_first=True),
+            queued.of_commit(cpu_of, is_first=True),
         ),
         ("a run of the loop", None, queued.together.run_cpu_s),
     ]

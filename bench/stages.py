@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -33,10 +34,15 @@ def timed() -> Iterator[Counter[str]]:
             module = import_module(f"transforms.{name}")
             stage = name.title().replace("_", "")
             spent[stage] = 0
-            for fn in vars(module).values():
-                if isinstance(fn, type) and issubclass(fn, beam.DoFn) and fn.__module__ == module.__name__:
-                    stack.enter_context(mock.patch.object(fn, "process", _timed(fn.process, stage, spent)))
+            for fn in _do_fns(module):
+                stack.enter_context(mock.patch.object(fn, "process", _timed(fn.process, stage, spent)))
         yield spent
+
+
+def _do_fns(module: ModuleType) -> list[Any]:
+    """The DoFns that a module defines itself."""
+    classes = (it for it in vars(module).values() if isinstance(it, type) and it.__module__ == module.__name__)
+    return [it for it in classes if issubclass(it, beam.DoFn)]
 
 
 def _timed(process: Callable[..., Any], stage: str, spent: Counter[str]) -> Callable[..., Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.sql.library import Parameter
 from schemas.errors import ConfigError
 
 
@@ -62,7 +64,7 @@ def print_views(config: Config) -> None:
 
 
 def list_queries(form: str) -> None:
-    """Print the library of queries."""
+    """Print the library of queries, and what their parameters mean."""
     import pyarrow as pa
 
     from pipeline.sql import query as asking
@@ -70,12 +72,24 @@ def list_queries(form: str) -> None:
 
     library = asking.library()
     names = [it.name for it in library]
-    parameters = [", ".join(parameter.name for parameter in it.parameters) for it in library]
-    told = [it.description for it in library]
-    if form == "table":
-        # In a column of their own, 80 columns would not do for the names.
-        told = [f"{text} Parameters: {of}." if of else text for text, of in zip(told, parameters, strict=True)]
-        rows = {"name": names, "description": told}
-    else:
-        rows = {"name": names, "parameters": parameters, "description": told}
+    if form != "table":
+        parameters = [[asdict(each) for each in it.parameters] for it in library]
+        told = [it.description for it in library]
+        print_rows(pa.table({"name": names, "parameters": parameters, "description": told}), form, sys.stdout)
+        return
+    # In a column of their own, 80 columns would not do for the names.
+    told = [it.description + _named(it.parameters) for it in library]
+    print_rows(pa.table({"name": names, "description": told}), form, sys.stdout)
+    print()
+    # Most queries share theirs.
+    each = sorted({parameter for it in library for parameter in it.parameters}, key=lambda it: (it.name, it.meaning))
+    values = [
+        f"{it.default} if not given" if it.default is not None else f"to be given, such as {it.example}"
+        for it in each
+    ]
+    rows = {"parameter": [it.name for it in each], "value": values, "meaning": [it.meaning for it in each]}
     print_rows(pa.table(rows), form, sys.stdout)
+
+
+def _named(parameters: Sequence[Parameter]) -> str:
+    return f" Parameters: {', '.join(it.name for it in parameters)}." if parameters else ""

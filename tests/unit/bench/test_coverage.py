@@ -47,7 +47,7 @@ def test_alerts_on_benign_events_are_counted_per_thousand_events(labelled: tuple
     coverage = measured(RULES, *labelled)
     assert coverage.benign_events == 4
     assert [coverage.per_thousand(it.times) for it in coverage.benign] == [250.0]
-    assert "1 alerts on 4 events, **250.0 per 1,000**" in page(coverage)
+    assert "1 alert on 4 events, **250.0 per 1,000**" in page(coverage)
 
 
 def test_a_history_tells_the_events_on_many_days_as_events_of_their_own() -> None:

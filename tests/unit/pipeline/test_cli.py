@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
@@ -202,6 +203,23 @@ def test_the_library_fits_80_columns_with_its_names_and_parameters_whole(
         assert any(line.startswith(f"{query.name} ") for line in lines)
         parameters = ", ".join(it.name for it in query.parameters)
         assert not parameters or f"Parameters: {parameters}." in text
+
+
+def test_the_library_tells_what_its_parameters_mean_and_are_if_not_given(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.terminal.rows.UNKNOWN_WIDTH", 200)
+    parameters = {query.name: query.parameters for query in library()}
+
+    lines = {" ".join(line.split()) for line in run("query", "--list")[1].splitlines()}
+    told = json.loads(run("query", "--list", "--json")[1])
+
+    for it in {it for each in parameters.values() for it in each}:
+        value = f"to be given, such as {it.example}" if it.default is None else f"{it.default} if not given"
+        assert f"{it.name} {value} {it.meaning}" in lines
+    assert {it["name"]: it["parameters"] for it in told} == {
+        name: [asdict(it) for it in each] for name, each in parameters.items()
+    }
 
 
 def test_the_views_are_made_in_another_duckdb_by_a_script(run: Run, folder: str) -> None:
