@@ -191,7 +191,7 @@ def test_a_message_that_brings_every_run_down_does_not_take_its_neighbours_along
     make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The queue redrives the one; the others arrive, although they were received together with it."""
-    aws = make_world(max_receives=3)
+    aws = make_world(max_receives=4)
     poison, some = trail_key("poison"), dict([*OBJECTS.items()][:7])
     aws.put_all({**some, poison: trail_object(records([999]))})
     from transforms import explode_records
