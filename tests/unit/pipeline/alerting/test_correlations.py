@@ -2,89 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
-import pyarrow as pa
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sigma.collection import SigmaCollection
-from support.correlated import EPOCH, Hit, matches
+from support.correlated import EPOCH
+from support.correlations import BASE, CHAIN, LATE, chained, hit, parsed, table, together, told
 from support.published import DATA
 
-from pipeline.alerting.correlations import HITS, evaluate
+from pipeline.alerting.correlations import evaluate
 from schemas.errors import ConfigError
 from transforms.rules.correlations import (
-    Absent,
-    All,
     Base,
-    Correlation,
-    Expression,
-    Seen,
-    Some,
-    correlations,
-    holds_without,
 )
-from transforms.rules.sigma import RuleSet, RuleText, compile_rules
-
-BASE = """
-title: {title}
-name: {name}
-logsource: {{product: aws, service: cloudtrail}}
-detection: {{one: {{eventName: X}}, condition: one}}
-"""
-BASES = BASE.format(title="Denied call", name="denied") + "---" + BASE.format(title="Key made", name="made")
-LATE = datetime(2100, 1, 1, tzinfo=UTC)
-
-
-def together(correlation: str) -> Correlation:
-    return parsed(
-        f"{BASES}---\ntitle: Together\nid: 0e95725d-7320-415d-80f7-004da920fc11\ncorrelation:\n{correlation}"
-    )
-
-
-def parsed(text: str) -> Correlation:
-    rules = SigmaCollection.from_yaml(text, collect_errors=True, resolve_references=False).rules
-    (rule,) = correlations(rules)
-    return rule
-
-
-def table(hits: Iterable[Hit]) -> pa.Table:
-    rows = [
-        {
-            "rule_id": hit.rule,
-            "event_id": hit.event,
-            "event_time": EPOCH + timedelta(seconds=hit.second),
-            "group_fields": [name for name, _ in hit.fields],
-            "group_values": [value for _, value in hit.fields],
-        }
-        for hit in hits
-    ]
-    return pa.Table.from_pylist(rows, HITS)
-
-
-def told(found: pa.Table) -> set[Any]:
-    def second(time: datetime) -> int:
-        return int(time.timestamp())
-
-    return {
-        (
-            tuple(row["group_values"]),
-            second(row["bucket"]),
-            second(row["first_seen"]),
-            second(row["last_seen"]),
-            tuple(row["evidence"]),
-        )
-        for row in found.to_pylist()
-    }
-
-
-def hit(second: int, rule: str = "denied", user: str | None = "ann", **fields: str) -> Hit:
-    return Hit(rule, f"{rule}-{second}", second, (("user", user), *fields.items()))
-
 
 COUNT_OF_THREE = "  type: event_count\n  rules: denied\n  group-by: user\n  timespan: 1m\n  condition: {gte: 3}\n"
 
@@ -170,75 +100,6 @@ def test_what_is_not_supported_is_refused_with_rule_and_field(change: tuple[str,
         together(COUNT_OF_THREE.replace(*change))
 
 
-NEAR = (
-    "  type: temporal\n  rules: [denied, made]\n  group-by: [user]\n  timespan: 10s\n  condition: denied and made\n"
-)
-
-
-def test_an_expression_of_rules_holds_as_soon_as_its_rules_are_seen() -> None:
-    rule = together(NEAR.replace("denied and made", "made or denied").replace("  rules: [denied, made]\n", ""))
-    assert (rule.rising, rule.rules()) == (True, ("made", "denied"))
-    assert told(evaluate(rule, table([hit(4)]), EPOCH)) == {(("ann",), 0, 4, 4, ("denied-4",))}
-    both = together(NEAR)
-    assert not len(evaluate(both, table([hit(4), hit(15, "made"), hit(9, "made", user="bob")]), EPOCH))
-    assert told(evaluate(both, table([hit(4), hit(14, "made")]), EPOCH)) == {
-        (("ann",), 10, 4, 14, ("denied-4", "made-14"))
-    }
-
-
-@pytest.mark.parametrize("second", [5, 9, 11, 15])
-def test_a_rule_that_is_denied_may_be_neither_before_nor_after_whatever_the_bucket(second: int) -> None:
-    rule = together(NEAR.replace("denied and made", "denied and not made"))
-    assert not rule.rising
-    assert len(evaluate(rule, table([hit(10)]), LATE)) == 1
-    assert len(evaluate(rule, table([hit(10), hit(second, "made", user="bob")]), LATE)) == 1
-    assert not len(evaluate(rule, table([hit(10), hit(second, "made")]), LATE))
-
-
-def test_an_absence_is_told_when_what_is_late_can_no_longer_break_it() -> None:
-    rule = together(NEAR.replace("denied and made", "denied and not made"))
-    late = timedelta(minutes=1)
-    assert not len(evaluate(rule, table([hit(5)]), EPOCH + timedelta(seconds=74), late))
-    assert len(evaluate(rule, table([hit(5)]), EPOCH + timedelta(seconds=75), late)) == 1
-
-
-def test_not_goes_to_the_rules_of_an_expression() -> None:
-    rule = together(NEAR.replace("denied and made", "denied and not (made or not denied)"))
-    assert rule.expression == All((Seen(0), All((Absent(1), Seen(0)))))
-
-
-def test_a_correlation_may_stand_in_an_expression() -> None:
-    text = CHAIN.replace("temporal_ordered", "temporal").replace("10m", "10m\n    condition: often and not made", 1)
-    outer, _ = chained(text).checked().correlations
-    failed = [hit(second, account="a") for second in (10, 20, 30)]
-    assert told(evaluate(outer, table(failed), LATE)) == {
-        (("a",), 0, 10, 30, ("denied-10", "denied-20", "denied-30"))
-    }
-    assert not len(evaluate(outer, table([*failed, hit(600, "made", account="a")]), LATE))
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        (("denied and made", "not denied or made"), "none of its rules is seen"),
-        (("denied and made", "not (denied and made)"), "none of its rules is seen"),
-        (("type: temporal", "type: temporal_ordered"), "temporal_ordered has no expression"),
-        (("type: temporal", "type: event_count"), "temporal"),
-        (("denied and made", "denied and"), "parse"),
-        (("denied and made", "denied"), "made"),
-        (("[denied, made]", "[denied, made, Denied call]"), "Denied call"),
-    ],
-)
-def test_an_expression_that_cannot_be_decided_is_refused_with_its_rule_and_line(
-    change: tuple[str, str], why: str
-) -> None:
-    text = f"{BASES}---\ntitle: Together\ncorrelation:\n{NEAR.replace(*change)}"
-    (problem,) = compile_rules([RuleText("near.yml", text)]).problems
-    assert why in problem.why
-    assert "Together" in problem.why
-    assert problem.line > text.splitlines().index("correlation:")
-
-
 SPECIFICATION = DATA / "sigma-spec/tests/schema/correlation"
 
 
@@ -262,78 +123,6 @@ def test_the_examples_of_the_specification_are_read_but_for_a_percentile_that_is
     assert {"event_count", "value_count", "temporal", "temporal_ordered", "value_sum", "value_avg"} <= set(read)
 
 
-CHAIN = """
-title: Failed often, then signed in
-name: outer
-correlation:
-    type: temporal_ordered
-    rules: [often, made]
-    group-by: [account]
-    timespan: 10m
----
-title: Failed often
-name: often
-correlation:
-    type: event_count
-    rules: [denied]
-    group-by: [user]
-    timespan: 1m
-    condition: {gte: 3}
-"""
-
-
-def chained(text: str = CHAIN) -> RuleSet:
-    return compile_rules([RuleText("chain.yml", f"{BASES}---{text}")])
-
-
-def test_a_correlation_is_a_base_of_another_with_the_fields_of_the_hit_that_completes_it() -> None:
-    found = chained().checked()
-    outer, often = found.correlations
-    assert (outer.alerts, often.alerts) == (True, False)
-    assert outer.rules() == ("denied", "made")
-    assert {rule.id: rule.group_fields for rule in found.rules} == {
-        "denied": ("account", "user"),
-        "made": ("account",),
-    }
-    failed = [hit(second, account="a") for second in (10, 20, 30)]
-    after, before = hit(40, "made", account="a"), hit(25, "made", account="a")
-    assert told(evaluate(outer, table([*failed, after]), LATE)) == {
-        (("a",), 0, 10, 40, ("denied-10", "denied-20", "denied-30", "made-40"))
-    }
-    for hits in ([*failed, before], [*failed[1:], after], [*failed, hit(40, "made", account="b")]):
-        assert not len(evaluate(outer, table(hits), LATE))
-
-
-def test_a_match_counts_once_in_another_correlation_and_its_group_is_known_by_its_names() -> None:
-    text = CHAIN.replace("temporal_ordered", "event_count").replace("rules: [often, made]", "rules: [often]")
-    text = text.replace("group-by: [account]", "group-by: [user]").replace("10m", "10m\n    condition: {gte: 2}")
-    outer, _ = chained(text).checked().correlations
-    five = [hit(second) for second in (10, 11, 12, 13, 14)]
-    assert not len(evaluate(outer, table(five), LATE))
-    again = [hit(second) for second in (200, 201, 202)]
-    (row,) = evaluate(outer, table(five + again), LATE).to_pylist()
-    assert (row["group_values"], row["events"]) == (["ann"], 8)
-
-
-def test_whole_buckets_over_a_correlation_wait_until_that_one_is_decided_too() -> None:
-    text = CHAIN.replace("temporal_ordered", "event_count").replace("rules: [often, made]", "rules: [often]")
-    text = text.replace("10m", "1m\n    condition: {eq: 1}").replace(
-        "1m\n    condition: {gte: 3}", "1h\n    condition: {lt: 3}"
-    )
-    outer, often = chained(text).checked().correlations
-    assert (often.rising, outer.unsettled) == (False, timedelta(hours=1))
-    hits = table([hit(10, account="a")])
-    assert not len(evaluate(outer, hits, EPOCH + timedelta(minutes=60), timedelta()))
-    assert len(evaluate(outer, hits, EPOCH + timedelta(minutes=61), timedelta())) == 1
-
-
-def test_correlations_that_stand_on_themselves_are_refused() -> None:
-    (one, other) = chained(CHAIN.replace("rules: [denied]", "rules: [outer]")).problems
-    for problem in (one, other):
-        assert "stands on itself" in problem.why
-        assert "field 'rules'" in problem.why
-
-
 def test_a_condition_may_be_a_range() -> None:
     text = CHAIN.split("---")[1].replace("gte: 3", "gt: 1, lte: 3")
     (rule,) = chained(text).checked().correlations
@@ -349,89 +138,3 @@ def test_several_fields_are_counted_as_one_value_where_all_are_there() -> None:
     hits = [hit(second, a=a, b=b) for second, (a, b) in enumerate(pairs)]
     assert len(evaluate(rule, table(hits), LATE)) == 1
     assert not len(evaluate(rule, table([*hits[:3], hit(9, a="q")]), LATE))
-
-
-NAMES = ("denied", "made", "other")
-RULES = st.one_of(
-    st.tuples(st.just("event_count"), st.sampled_from(["gt", "gte", "lt", "lte", "eq", "neq"]), st.integers(2, 4)),
-    st.tuples(st.just("value_count"), st.sampled_from(["gte", "lt", "eq"]), st.integers(2, 3)),
-    st.tuples(st.just("temporal"), st.sampled_from(["gte", "lt"]), st.integers(2, 3)),
-    st.tuples(st.just("temporal_ordered"), st.just("gte"), st.just(3)),
-    st.tuples(
-        st.sampled_from(["value_sum", "value_avg", "value_median"]),
-        st.sampled_from(["gt", "lt", "eq"]),
-        st.integers(-2, 9),
-    ),
-)
-HIT = st.builds(
-    # An event has one time and one set of fields, whichever rules it hits.
-    lambda rule, n, second, user, size: Hit(
-        rule, f"e{n}-{second}-{user}-{size}", second, (("user", user), ("size", size))
-    ),
-    st.sampled_from([*NAMES, "unasked"]),
-    st.integers(0, 2),
-    st.integers(0, 60),
-    st.sampled_from(["ann", "bob", None]),
-    st.sampled_from(["-3", "1", "4", "much", None]),
-)
-
-PLACES = st.integers(0, len(NAMES) - 1)
-EXPRESSIONS = st.recursive(
-    st.builds(Seen, PLACES) | st.builds(Absent, PLACES),
-    lambda parts: st.builds(
-        lambda kind, inner: kind(tuple(inner)), st.sampled_from([All, Some]), st.lists(parts, min_size=2, max_size=3)
-    ),
-    max_leaves=5,
-).filter(lambda it: not holds_without(it))
-
-
-def expressed(draw: st.DrawFn, kind: str) -> Expression | None:
-    return draw(st.none() | EXPRESSIONS) if kind == "temporal" else None
-
-
-@st.composite
-def drawn(draw: st.DrawFn) -> Correlation:
-    """A correlation, perhaps with another one among its bases."""
-    name, operator, count = draw(RULES)
-    group = draw(st.sampled_from([(), ("user",)]))
-    bases = [Base(base, group) for base in NAMES]
-    if draw(st.booleans()):
-        inner_name, inner_operator, inner_count = draw(RULES)
-        inner_group = draw(st.sampled_from([(), ("user",), ("size",)]))
-        inner = Correlation(
-            rule_id="inner",
-            title="Inner",
-            kind=inner_name,
-            bases=tuple(Base(base, inner_group) for base in NAMES),
-            timespan=timedelta(seconds=draw(st.sampled_from([5, 10, 25]))),
-            conditions=() if (inner_expression := expressed(draw, inner_name)) else ((inner_operator, inner_count),),
-            expression=inner_expression,
-            fields=("size",),
-            group_names=inner_group,
-        )
-        bases[draw(st.integers(0, 2))] = Base("inner", group, inner)
-    expression = expressed(draw, name)
-    return Correlation(
-        rule_id="r",
-        title="R",
-        kind=name,
-        bases=tuple(bases),
-        timespan=timedelta(seconds=draw(st.sampled_from([5, 10, 25]))),
-        conditions=() if expression else ((operator, count), *draw(st.sampled_from([(), (("lt", 6),)]))),
-        expression=expression,
-        fields=draw(st.sampled_from([("size",), ("size", "user")])) if name == "value_count" else ("size",),
-        group_names=group,
-    )
-
-
-@settings(max_examples=150, deadline=None)
-@given(drawn(), st.lists(HIT, max_size=14), st.integers(0, 80), st.randoms(use_true_random=False))
-def test_any_order_and_repetition_gives_what_a_plain_look_at_every_window_gives(
-    rule: Correlation, hits: list[Hit], settled: int, random: Any
-) -> None:
-    now = EPOCH + timedelta(seconds=settled)
-    shuffled = hits + random.choices(hits, k=3) if hits else []
-    random.shuffle(shuffled)
-    found = evaluate(rule, table(shuffled), now, timedelta())
-    assert told(found) == matches(rule, set(hits), settled)
-    assert found.equals(evaluate(rule, table(hits), now, timedelta()))
