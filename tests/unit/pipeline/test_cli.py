@@ -12,7 +12,7 @@ import pytest
 from support.locked import lock
 from support.trails import records, trail_object
 
-from pipeline import cli, commands
+from pipeline import commands
 from pipeline.engines.beam_flags import take_beam_flags
 from pipeline.ingestion.summary import Summary
 from pipeline.sql.query import library
@@ -26,28 +26,16 @@ ONE, TWO = "111122223333", "012345678901"
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """The command line in this process: exit code, stdout, stderr."""
+def run(command_line: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """The command line in an empty folder, without configuration."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     for name in [*os.environ]:
         if name.startswith("TRAILWEAVE_"):
             monkeypatch.delenv(name)
-    monkeypatch.setattr("pipeline.terminal.logs.set_up", lambda *, debug: None)
     for cache in (files._store, settings._commit_log):  # they know a relative path by its first folder
         cache.cache_clear()
-
-    def go(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["trailweave", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = int(error.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return go
+    return command_line
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,6 @@ from support.fault_proxy import lost, partly_failing, sqs_denied
 from support.trails import records, s3_event, trail_key, trail_object
 from support.world import World, assert_one_to_one
 
-from pipeline import cli
 from pipeline.upkeep.redrive import Redriven, _batches, redrive
 from schemas.errors import AccessError, ConfigError
 from transforms.stores.aws import Access
@@ -136,35 +136,19 @@ def test_a_queue_is_not_redriven_into_itself() -> None:
         redrive("https://q/1/a", "https://q/1/a/", Access())
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
-    monkeypatch.setattr("pipeline.terminal.logs.set_up", lambda *, debug: None)
-
-    def go(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["trailweave", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = int(error.code or 0)
-        return code, capsys.readouterr().out
-
-    return go
-
-
 def test_the_command_prints_counts_and_its_exit_code_tells_whether_all_went(
-    run: Callable[..., tuple[int, str]], aws: World, monkeypatch: pytest.MonkeyPatch
+    command_line: Callable[..., tuple[int, str, str]], aws: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_in_dead_queue(aws, 4)
-    arguments = ("redrive", "--queue-url", aws.dead_queue_url, "--to", aws.queue_url)
+    run = partial(command_line, "redrive", "--queue-url", aws.dead_queue_url, "--to", aws.queue_url)
 
-    assert run(*arguments, "--most", "3") == (0, "3 messages moved\n")
-    code, out = run(*arguments, "--json")
+    assert run("--most", "3")[:2] == (0, "3 messages moved\n")
+    code, out, _ = run("--json")
     assert (code, json.loads(out)) == (0, {"moved": 1, "doubled": 0, "refused": 0, "reason": None})
 
     monkeypatch.setattr(
         "pipeline.upkeep.redrive.redrive", lambda *_, **__: Redriven(2, 0, 1, "InvalidMessageContents")
     )
-    code, out = run(*arguments)
+    code, out, _ = run()
     assert code == 1
     assert out == "2 messages moved, 1 refused (InvalidMessageContents): they are where they were\n"

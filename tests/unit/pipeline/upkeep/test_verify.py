@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from support.trails import record, records, trail_key, trail_object
 from support.verified import LOGS, found, verified
 from support.world import World
 
-from pipeline import cli
 from pipeline.upkeep.verify import verify
 from schemas.errors import AccessError, ConfigError
 from transforms.stores.files import Output
@@ -207,28 +207,18 @@ def test_a_file_of_no_keys_is_an_error_that_says_how_to_write_one(tmp_path: Path
 
 
 def test_the_command_prints_findings_and_has_exit_code_1(
-    trail: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trail: World, tmp_path: Path, command_line: Callable[..., tuple[int, str, str]]
 ) -> None:
-    monkeypatch.setattr("pipeline.terminal.logs.set_up", lambda *, debug: None)
-    arguments = ["--output", str(trail.output), "--source", f"s3://{trail.bucket}/AWSLogs/"]
-    arguments += ["--public-keys", str(key_file(tmp_path))]
+    arguments = ["verify", "--output", str(trail.output), "--source", f"s3://{trail.bucket}/AWSLogs/"]
+    run = partial(command_line, *arguments, "--public-keys", str(key_file(tmp_path)))
 
-    def run(*more: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["trailweave", "verify", *arguments, *more])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = int(error.code or 0)
-        return code, capsys.readouterr().out
-
-    code, out = run()
+    code, out, _ = run()
     assert (code, out.splitlines()[-1]) == (0, "complete")
     trail.s3.delete_object(Bucket=trail.bucket, Key=LOGS[4][0])
-    code, out = run()
+    code, out, _ = run()
     assert code == 1
     assert f"missing: s3://{trail.bucket}/{LOGS[4][0]}: a digest names it, and it is not there" in out
-    code, out = run("--json")
+    code, out, _ = run("--json")
     told = json.loads(out)
     assert (code, told["complete"], told["log_files_valid"]) == (1, False, 5)
     assert {it["kind"] for it in told["findings"]} == {"gone", "missing"}
