@@ -22,6 +22,7 @@ from transforms.stores.sources import Source
 Settled = tuple[ObjectRef, Outcome, str]
 _NOTHING = ObjectRef(bucket="", key="")
 _MAX_ENVELOPES = 3
+_KINDS = {list: "an array", str: "a text", bool: "true or false", type(None): "null"}
 # Nothing else may name a bucket: not `schemas.values.LOCAL`, by which a message would read our own disk.
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 # What CloudTrail sends to a topic when a trail is pointed at it.
@@ -94,7 +95,7 @@ def _open_envelopes(body: str) -> dict[str, Any]:
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise Unreadable(f"the body is not JSON ({type(error).__name__})") from error
         if not isinstance(notice, dict):
-            raise Unreadable(f"the body is a JSON {type(notice).__name__}, not an object")
+            raise Unreadable(f"the body is {_KINDS.get(type(notice), 'a number')} in JSON, not an object")
         if not (isinstance(notice.get("Message"), str) and "TopicArn" in notice):
             return notice
         if notice.get("Type") in ("SubscriptionConfirmation", "UnsubscribeConfirmation"):

@@ -161,7 +161,9 @@ def _days(status: Status, width: int) -> Table:
 def _moment(time: datetime | None, now: datetime) -> str:
     if time is None:
         return "none"
-    return f"{shown(time.replace(microsecond=0))} ({_duration((now - time).total_seconds())} ago)"
+    age = (now - time).total_seconds()
+    when = f"{_duration(age)} ago" if age >= 0 else f"in {_duration(-age)}"
+    return f"{shown(time.replace(microsecond=0))} ({when})"
 
 
 def _spread(p50: float | None, p95: float | None, longest: float | None) -> str:

@@ -218,6 +218,14 @@ def test_an_unreadable_body_is_a_dead_letter_that_holds_it(body: str) -> None:
     assert message.dead_letters[0].input == body.encode("utf-8", "surrogatepass")
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [("[]", "an array"), ('"x"', "a text"), ("null", "null"), ("5", "a number"), ("true", "true or false")],
+)
+def test_what_a_body_is_instead_is_told_in_the_words_of_json(body: str, kind: str) -> None:
+    assert parse(body).dead_letters[0].reason == f"the body is {kind} in JSON, not an object"
+
+
 def test_envelopes_in_envelopes_end() -> None:
     body = s3_event("b", KEY)
     for _ in range(6):

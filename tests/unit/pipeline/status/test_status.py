@@ -209,6 +209,12 @@ def test_the_page(tree: Tree, width: int) -> None:
         assert "not [bold]gzip" in flat
 
 
+def test_the_page_says_that_a_time_is_yet_to_come(tree: Tree) -> None:
+    tree.ledger(OBJECT | {"object_key": "a", "last_event_time": at("16:03:00")})
+    tree.commit([{"event_time": at("16:03:00")}])
+    assert "Z (in 2.0 h)" in page(of(tree))
+
+
 def test_the_page_shows_the_last_days_of_many(tree: Tree) -> None:
     days = [f"2026-01-{day:02}" for day in range(1, 31)]
     tree.ledger(*(OBJECT | {"object_key": day, "key_day": day} for day in days))
