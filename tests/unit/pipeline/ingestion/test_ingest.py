@@ -1,12 +1,18 @@
-"""How long an idle queue is left alone."""
+"""How long an idle queue is left alone, and how long one that fails."""
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.ingestion import ingest
 from pipeline.ingestion.ingest import Rest
-from transforms.receive_messages import Limits
+from schemas.errors import AccessError
+from transforms.receive_messages import STOP, Limits
+from transforms.stores.aws import AwsFault
 
 LIMITS = Limits(messages=100, wait_s=5.0)
 
@@ -32,3 +38,20 @@ def test_no_message_is_later_for_a_rest(wait_s: float, times: int) -> None:
     assert rest.seconds > 0
     assert limits.wait_s > 0
     assert rest.seconds + limits.wait_s <= wait_s * 1.000001
+
+
+def test_runs_that_fail_are_tried_again_after_pauses_that_double_and_the_tenth_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(STOP, "wait", pauses.append)
+    fault, failures = AwsFault("transient", "ServiceUnavailable", "sqs:ReceiveMessage failed for now"), 0
+    for _ in range(9):
+        failures = ingest._failed(fault, failures, ever=True)
+    with pytest.raises(AccessError, match="sqs:ReceiveMessage failed for now"):
+        ingest._failed(fault, failures, ever=True)
+    assert pauses[0] >= 1
+    longest = max(pauses)
+    assert all(then == min(longest, 2 * first) for first, then in itertools.pairwise(pauses))
+    with pytest.raises(AccessError):
+        ingest._failed(AccessError("denied"), 0, ever=False)
