@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import apache_beam as beam
 
 from schemas.errors import AccessError, ConfigError
-from schemas.values import GOOGLE, Batch, Message, ObjectRef
+from schemas.values import GOOGLE, LOCAL, Batch, Message, ObjectRef
 from transforms.stores import gcloud
 from transforms.stores.aws import Access, AwsFault, calling, client
 from transforms.stores.files import Output, open_store
@@ -135,7 +135,18 @@ def _list_folder(root: Path, selection: Selection) -> Iterator[ObjectRef]:
         for name in sorted(names):
             path = f"{folder.rstrip('/')}/{name}"
             if name[0] != "." and selection.takes_key(path):
-                yield local_ref(path)
+                yield _local(path)
+
+
+def _local(path: str) -> ObjectRef:
+    """What cannot be looked at now, such as a link to nowhere, is told when it is read."""
+    try:
+        path.encode()
+        return local_ref(path)
+    except UnicodeEncodeError:
+        raise ConfigError(f"the name of {path!r} is not in UTF-8, so no row could name it; rename the file") from None
+    except (OSError, AwsFault):
+        return ObjectRef(LOCAL, path)
 
 
 # A page of a listing: the objects under a prefix, and the folders where the listing is folder by folder.

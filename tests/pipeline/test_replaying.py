@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,27 @@ def test_a_bad_record_is_fed_in_again_after_a_fix_of_ours(tmp_path: Path, monkey
     assert found.records == Records(received=5, written=5, duplicates=0, expired=0, bad=0)
     assert (found.objects.total, found.objects.done, found.dead_letters) == (1, 1, ())
     assert "odd" in read_rows(output, "aws_s3_raw")["event_id"].to_pylist()
+
+
+def test_what_is_no_file_is_a_dead_letter_and_holds_up_no_file(tmp_path: Path) -> None:
+    """A link to nowhere, and a pipe, of which to read would wait for ever."""
+    folder = laid(tmp_path / "in", {"a.json": trail_object(records(range(3))), "z.json": trail_object(records([3]))})
+    (folder / "nowhere.json").symlink_to("gone")
+    os.mkfifo(folder / "pipe.json")
+
+    summary = replayed(tmp_path / "out", folder)
+
+    assert_one_to_one(tmp_path / "out", event_ids(trail_object(records(range(4)))))
+    assert summary.counts["dead_letters"] == 2
+    told = sorted(it["reason"].removeprefix(f"{folder}/") for it in read_letters(tmp_path / "out"))
+    assert told == ["nowhere.json does not exist", "pipe.json is no regular file"]
+
+
+def test_a_name_that_is_not_in_utf8_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    folder = laid(tmp_path / "in", {"a.json": trail_object(records(range(3)))})
+    os.rename(os.fsencode(folder / "a.json"), os.fsencode(folder) + b"/\xff.json")  # noqa: PTH104 - no text
+    with pytest.raises(ConfigError, match=r"udcff.json' is not in UTF-8, so no row could name it; rename the file"):
+        replayed(tmp_path / "out", folder)
 
 
 @pytest.mark.parametrize("inside", ["", "out", "deep/er/out"])

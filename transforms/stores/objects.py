@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import tempfile
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -36,8 +37,13 @@ class Content:
 
 
 def local_ref(path: str) -> ObjectRef:
-    """The reference of a local file, identified by path, size and modification time."""
+    """The reference of a local file, identified by path, size and modification time.
+
+    Raises OSError, and `AwsFault` for what is no file: to read a pipe would wait for ever.
+    """
     found = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
+    if not stat.S_ISREG(found.st_mode):
+        raise AwsFault("missing", "EINVAL", f"{path} is no regular file")
     return ObjectRef(LOCAL, path, etag=f"{found.st_size}-{found.st_mtime_ns}", size=found.st_size)
 
 
