@@ -158,8 +158,7 @@ def _list_bucket(pages: _Pages, prefix: str, selection: Selection) -> Iterator[O
     """Flat where nothing is pruned; else folder by folder, entering only what can hold something selected."""
     for refs, folders in pages(prefix, selection.everything):
         for ref in refs:
-            hidden = ref.key.startswith(".") or "/." in ref.key
-            if ref.size and not hidden and selection.takes_key(ref.key):
+            if ref.size and selection.takes_key(ref.key):
                 yield ref
         for folder in folders:
             if selection.enters(folder):

@@ -98,6 +98,13 @@ def test_a_listing_tells_etag_and_size(aws: World) -> None:
     assert (ref.bucket, ref.etag, ref.size) == (aws.bucket, "5d41402abc4b2a76b9719d911017c592", 5)
 
 
+def test_a_dot_hides_no_object_of_a_bucket_but_an_outputs_own_files(aws: World) -> None:
+    """A queue that announces them would have them read too."""
+    dotted = [".x.json", "a/.b/x.json", "a/../x.json"]
+    aws.put_all(dict.fromkeys([*dotted, ".trailweave/settings.json", "out/.trailweave/probe"], b"x"))
+    assert sorted(it.key for it in list_objects(f"s3://{aws.bucket}", aws.access, EVERYTHING)) == sorted(dotted)
+
+
 def test_what_can_be_no_trail_is_left_out(aws: World, tmp_path: Path) -> None:
     good = trail_key("x")
     others = [
