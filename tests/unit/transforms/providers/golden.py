@@ -1,8 +1,8 @@
 """Golden files: invented records, and beside each the whole row that it must become.
 
 A case has a `title`, its `record` (or `text`, where the text itself is the point) and `row`: every column that is not
-null but for the constants; or `problem`, if the record is refused. `python tests/unit/providers/golden.py` writes
-the present results into the files, to be read as a diff before they are believed.
+null but for the constants; or `problem`, if the record is refused. `python tests/unit/transforms/providers/golden.py`
+writes the present results into the files, to be read as a diff before they are believed.
 """
 
 from __future__ import annotations
