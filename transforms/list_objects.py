@@ -10,13 +10,12 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import apache_beam as beam
 
 from schemas.errors import AccessError, ConfigError
 from schemas.values import GOOGLE, LOCAL, Batch, Message, ObjectRef
-from transforms.stores import gcloud
+from transforms.stores import gcloud, locations
 from transforms.stores.aws import Access, AwsFault, calling, client
 from transforms.stores.files import Output, open_store
 from transforms.stores.keys import facts, no_trail
@@ -109,7 +108,7 @@ def list_objects(location: str, access: Access, selection: Selection) -> Iterato
 
     Raises `ConfigError` for a location that is none, `AccessError` where listing is denied, even of a part.
     """
-    parts = urlsplit(location)
+    parts = locations.split(location)
     if parts.scheme in ("s3", "gs"):
         if not parts.netloc:
             raise ConfigError(f"source {location!r} names no bucket; write {parts.scheme}://BUCKET/PREFIX")

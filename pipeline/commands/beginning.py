@@ -6,12 +6,13 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.graph import Plan
 from schemas.errors import ConfigError
+from transforms.stores import locations
 from transforms.stores.files import Output, open_store, prove
 from transforms.stores.settings import agree
 from transforms.stores.sources import Source
@@ -44,7 +45,7 @@ def begin(config: Config, sources: dict[str, Source]) -> Plan:
 
 def refuse_loop(output: Output, source: Source) -> None:
     """An output inside what a source reads would be ingested again, for ever."""
-    root, location = urlsplit(output.uri), urlsplit(source.location or "")
+    root, location = locations.split(output.uri), locations.split(source.location or "")
     if root.scheme in ("s3", "gs"):
         inside = f"{root.netloc}/{root.path.strip('/')}/"
         read = f"{location.netloc}/{location.path.strip('/')}".rstrip("/") + "/"

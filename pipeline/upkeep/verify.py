@@ -11,7 +11,6 @@ from hashlib import sha256
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -23,6 +22,7 @@ from schemas.errors import AccessError
 from schemas.values import GOOGLE, LOCAL, ObjectRef
 from transforms.decoding.inflate import Caps, Damaged, as_file, inflate
 from transforms.list_objects import Selection, list_objects
+from transforms.stores import locations
 from transforms.stores.aws import AwsFault
 from transforms.stores.files import Output
 from transforms.stores.keys import facts
@@ -180,7 +180,7 @@ def _compare(
     output: Output, source: Source, logs: Sequence[ObjectRef], first_day: str, last_day: str
 ) -> Iterator[tuple[str, str, Any]]:
     """(bucket, key, state) of each listed log file, and of those that were ingested from there and are gone."""
-    where = urlsplit(str(source.location))
+    where = locations.split(str(source.location))
     remote = {"s3": where.netloc, "gs": f"{GOOGLE}{where.netloc}"}.get(where.scheme)
     bucket, prefix = (remote, where.path.lstrip("/")) if remote else (LOCAL, _folder(where.path))
     with query.connect(output) as connection:
@@ -217,7 +217,7 @@ class _Proof:
 
     def of(self, source: Source, refs: Sequence[ObjectRef], logs: Sequence[ObjectRef]) -> Iterator[Finding]:
         """What is wrong with a source's digests, and with the log files against them."""
-        if source.location is None or urlsplit(source.location).scheme != "s3":
+        if source.location is None or locations.split(source.location).scheme != "s3":
             return
         listed = {(it.bucket, it.key) for it in logs}
         unsigned = set(listed)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from schemas.errors import ConfigError, StoreError
+from transforms.stores import locations
 from transforms.stores.aws import Access
 from transforms.stores.gcs import GcsStore
 from transforms.stores.listed import Listed
@@ -76,7 +76,7 @@ def open_store(output: Output) -> Store:
 
 @lru_cache(maxsize=16)
 def _store(output: Output) -> Store:
-    parts = urlsplit(output.uri)
+    parts = locations.split(output.uri)
     if parts.scheme in ("s3", "gs"):
         if not parts.netloc:
             raise ConfigError(f"output {output.uri!r} names no bucket; write {parts.scheme}://BUCKET/PREFIX")
