@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +25,8 @@ from transforms.stores.ledger import done_objects, is_done
 from transforms.stores.local import walk
 from transforms.stores.objects import local_ref
 from transforms.stores.sources import Source
+
+log = logging.getLogger(__name__)
 
 RUN_OBJECTS = 10_000
 RUN_BYTES = 256_000_000
@@ -131,6 +135,9 @@ def list_objects(location: str, access: Access, selection: Selection) -> Iterato
 def _list_folder(root: Path, selection: Selection) -> Iterator[ObjectRef]:
     for folder, folders, names in walk(root):
         folders[:] = sorted(it for it in folders if it[0] != "." and selection.enters(f"{folder}/{it}/"))
+        for link in filter(os.path.islink, (f"{folder}/{it}" for it in folders)):
+            # It may lead back here.
+            log.warning("link_not_followed: %s is a link to a folder; name it as a --source of its own", link)
         for name in sorted(names):
             path = f"{folder.rstrip('/')}/{name}"
             if name[0] != "." and selection.takes_key(path):

@@ -105,6 +105,16 @@ def test_a_dot_hides_no_object_of_a_bucket_but_an_outputs_own_files(aws: World) 
     assert sorted(it.key for it in list_objects(f"s3://{aws.bucket}", aws.access, EVERYTHING)) == sorted(dotted)
 
 
+def test_a_link_to_a_folder_is_not_followed_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.json").write_bytes(b"x")
+    (tmp_path / "in" / "back").symlink_to(tmp_path / "in")
+    found = [it.key for it in list_objects(str(tmp_path / "in"), Access(), EVERYTHING)]
+    assert found == [f"{tmp_path}/in/x.json"]
+    (told,) = caplog.messages
+    assert f"{tmp_path}/in/back is a link to a folder; name it as a --source of its own" in told
+
+
 def test_what_can_be_no_trail_is_left_out(aws: World, tmp_path: Path) -> None:
     good = trail_key("x")
     others = [
