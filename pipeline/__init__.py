@@ -2,6 +2,7 @@
 
 import os
 
-# Read by Arrow's allocator when it is loaded. Memory that a slice returns serves the next one within ten seconds (the
-# default is one, or less): a tenth of all CPU went into pages that were given back and zeroed again.
-os.environ.setdefault("MIMALLOC_PURGE_DELAY", "10000")
+# Read when Arrow is loaded: one heap for it and for Python, so that what a slice gives back serves the next one.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+# Read when numpy is loaded: no linear algebra happens here, and its idle threads cost processor time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -1,6 +1,6 @@
 """FetchObjects: references become slices of documents.
 
-Objects are read side by side, in order of account and day, inflated, and packed into slices of about 24 MB of text;
+Objects are read side by side, in order of account and day, inflated, and packed into slices of about 48 MB of text;
 a larger object gives several slices. A message's receipt rides on the last slice that it fills. Only this stage
 defers an object: what is denied or unreachable stays in the queue, its message keeping no receipt here.
 """
@@ -45,7 +45,7 @@ _refused: dict[str, ObjectRef] = {}
 class FetchLimits:
     """Sizes in bytes: of a slice's text, of the compressed objects in flight; how many reads go on at once."""
 
-    slice_bytes: int = 24_000_000
+    slice_bytes: int = 48_000_000
     caps: Caps = field(default_factory=Caps)
     reads: int = 32
     window_bytes: int = 16_000_000

@@ -59,7 +59,7 @@ class Config(BaseSettings):
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     metrics_address: str = "127.0.0.1"
     max_messages: Annotated[int, Field(gt=0, le=100_000)] = 1_000
-    max_slice_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000)] = 24_000_000
+    max_slice_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000)] = 48_000_000
     max_object_bytes: _Count = 10_000_000_000
     max_ratio: _Count = 300
     max_record_bytes: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 32_000_000

@@ -63,7 +63,7 @@ def _first_member(content: bytes, size: int) -> bytes:
     stand in one of a hundred objects of 200 kB by chance.
     """
     if content.find(b"\x1f\x8b\x08", 10) < 0:
-        return bytes(deflate.gzip_decompress(content, size))
+        return deflate.gzip_decompress(content, size)
     member = isal_zlib.decompressobj(wbits=31)
     text: bytes = member.decompress(content, size + 1)
     return text if member.eof and not member.unused_data else b""

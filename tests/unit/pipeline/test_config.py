@@ -42,7 +42,7 @@ def refusal(**flags: object) -> str:
 def test_without_anything_the_defaults_hold() -> None:
     config = load({"max_wait": None})
 
-    assert (config.max_wait, config.max_messages, config.max_slice_bytes) == (30.0, 1000, 24_000_000)
+    assert (config.max_wait, config.max_messages, config.max_slice_bytes) == (30.0, 1000, 48_000_000)
     assert config.normalize
     assert config.source == ()
 
