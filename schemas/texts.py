@@ -9,13 +9,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from schemas.dictionaries import dictionary
+
 # A row of Arrow's string views (Arrow columnar format, "Variable-size Binary View Layout").
 _VIEW = np.dtype([("length", "<i4"), ("prefix", "V4"), ("buffer", "<i4"), ("offset", "<i4")])
 # A text of so many bytes stands in the row itself.
 _INLINE = 12
 
 
-def pieces(text: bytes, starts: NDArray[np.int32], lengths: NDArray[np.int32]) -> Any:
+def pieces(text: bytes | bytearray, starts: NDArray[np.int32], lengths: NDArray[np.int32]) -> Any:
     """Pieces of a text as a column of string views, row `i` from byte `starts[i]` on; none of them is copied.
 
     A piece begins and ends with an ASCII character. None where the text is not UTF-8 or a piece too short for it.
@@ -28,7 +30,9 @@ def pieces(text: bytes, starts: NDArray[np.int32], lengths: NDArray[np.int32]) -
     return _views(views, [pa.py_buffer(text)])
 
 
-def _is_utf8(text: bytes) -> bool:
+def _is_utf8(text: bytes | bytearray) -> bool:
+    if np.frombuffer(text, np.uint8).max() < 128:
+        return True
     bounds = array("i", [0, len(text)])
     try:
         pa.Array.from_buffers(pa.binary(), 1, [None, pa.py_buffer(bounds), pa.py_buffer(text)]).cast(pa.string())
@@ -40,7 +44,7 @@ def _is_utf8(text: bytes) -> bool:
 def by_index(texts: Any) -> Any:
     """The column, dictionary encoded without looking at the texts: row `i` has value `i`. None of them is copied."""
     indices: Any = pa.array(np.arange(len(texts), dtype=np.int32))
-    return pa.DictionaryArray.from_arrays(indices, texts.cast(pa.string_view()))
+    return dictionary(indices, texts.cast(pa.string_view()))
 
 
 def lengths(column: Any) -> NDArray[np.int32]:

@@ -147,7 +147,7 @@ class Document(Value, frozen=True):
     """
 
     object_index: int
-    text: bytes | None = None
+    text: bytes | bytearray | None = None
     records: Sequence[bytes | NoRecord] | None = None
     rows: pa.Table | None = None
     first_record: int = 0

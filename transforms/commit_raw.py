@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from schemas import counters
 from schemas.datasets import RAW
+from schemas.dictionaries import dictionary
 from schemas.digests import Digests, digests_of, first_of_each, order_by_time
 from schemas.partitions import partitions_of
 from schemas.texts import gathered, lengths
@@ -144,7 +145,7 @@ def raw_file(found: Candidates, rows: Rows, number: int, ranges: dict[int, TimeR
 def constant(text: str, length: int) -> pa.Array[Any]:
     """A column of one text."""
     indices: Any = pa.array(np.zeros(length, np.int32))
-    return pa.DictionaryArray.from_arrays(indices, pa.array([text], pa.string()))
+    return dictionary(indices, pa.array([text], pa.string()))
 
 
 def _clustered(records: pa.Table, provider: Provider) -> Rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from transforms.enrichment.agents import Agent, agent
 from transforms.enrichment.book import Data, EnrichmentBook
 from transforms.enrichment.geography import Asn, Place
 from transforms.enrichment.techniques import techniques
-from transforms.providers.cloudtrail.columns import Distinct, constant, encoded, first_known, mapped, spread
+from transforms.providers.cloudtrail.columns import Distinct, constant, encoded, first_known, mapped, spread_all
 from transforms.stores.parquet import conform
 
 _TYPES = {field.name: field.type for field in EVENTS.arrow}
@@ -68,13 +68,11 @@ def _accounts(events: pa.Table, data: Data) -> dict[str, Any]:
 
 def _operation(events: pa.Table) -> dict[str, Any]:
     pairs = _pairs(events, "resource_type_orig", "operation_name_orig")
-    told: tuple[tuple[str, Callable[[str | None, str | None], Any]], ...] = (
-        ("access_level", access_level),
-        ("attack_techniques", techniques),
-    )
-    return {
-        name: spread([function(*it) for it in pairs.values], _TYPES[name], pairs.indices) for name, function in told
+    told: dict[str, list[Any]] = {
+        "access_level": [access_level(*it) for it in pairs.values],
+        "attack_techniques": [techniques(*it) for it in pairs.values],
     }
+    return spread_all(told, _TYPES, pairs.indices)
 
 
 def _pairs(events: pa.Table, first: str, second: str) -> Distinct[tuple[str | None, str | None]]:
@@ -98,7 +96,7 @@ def _spread(kind: type[Any], values: Distinct[Any]) -> dict[str, Any]:
 
 def _columns(names: Sequence[str], values: Distinct[Any]) -> dict[str, Any]:
     by_name = list(zip(*values.values, strict=True)) or [()] * len(names)
-    return {name: spread(column, _TYPES[name], values.indices) for name, column in zip(names, by_name, strict=True)}
+    return spread_all(dict(zip(names, by_name, strict=True)), _TYPES, values.indices)
 
 
 @dataclass(eq=False)

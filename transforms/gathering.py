@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.dictionaries import dictionary, places, renumbered
 from schemas.texts import by_index, taken
 from schemas.values import DeadLetter, NoRecord, Slice
 from transforms.decoding.records import NO_OBJECT, RawRecord, Split
@@ -232,10 +233,8 @@ class Gathered:
             name: pa.array(values, pa.string()).dictionary_encode() for name, values in texts.items()
         }
         # Parquet writes no dictionary in which a value stands twice.
-        return {
-            name: pa.DictionaryArray.from_arrays(it.indices.take(indices), it.dictionary)
-            for name, it in encoded.items()
-        }
+        rows = places(indices, len(parts))
+        return {name: dictionary(renumbered(it.indices, rows), it.dictionary) for name, it in encoded.items()}
 
 
 def _stranger(text: bytes) -> NoRecord:

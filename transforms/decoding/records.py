@@ -57,7 +57,7 @@ class Split:
     texts: Any = None
 
 
-def split_records(text: bytes, record_bytes: int) -> Split:
+def split_records(text: bytes | bytearray, record_bytes: int) -> Split:
     """The records of a document, in whatever form: one bad record does not harm its neighbours.
 
     Forms: `{"Records": [...]}`, a bare array, one record, JSON lines, LookupEvents and EventBridge envelopes.
@@ -70,10 +70,10 @@ def split_records(text: bytes, record_bytes: int) -> Split:
                 return Split(records, range(len(records)), texts=_views(text, records))
         except _UNREADABLE:
             pass
-    return sort_out([*cut_records([text], record_bytes)], 0)
+    return sort_out([*cut_records([bytes(text)], record_bytes)], 0)
 
 
-def _views(text: bytes, records: Sequence[RawRecord]) -> Any:
+def _views(text: bytes | bytearray, records: Sequence[RawRecord]) -> Any:
     """The records as views of their document; None where they are few, or anything but a comma is between two."""
     if len(records) < _MANY:
         return None

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.providers.cloudtrail.columns import INDEX, encoded, spread
+from schemas.dictionaries import INDEX
+from transforms.providers.cloudtrail.columns import encoded, spread
 
 CROWN_JEWEL = "CROWN_JEWEL"
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.datasets import Dataset
+from schemas.dictionaries import dictionary, places, renumbered
 
 SCHEMA_VERSION = "1"
 _RANGES = "trailweave.ranges"
@@ -176,13 +177,14 @@ def _own_values(column: Any) -> Any:
     # Long texts are named by index, and gathered for writing.
     if len(values) <= 1 or not len(indices) or pa.types.is_string_view(values.type):
         return column
-    present = indices.drop_null() if indices.null_count else indices
-    used = np.zeros(len(values), np.bool_)
-    used[present.to_numpy()] = True
+    rows = places(indices, len(values))
+    used = np.zeros(len(values) + 1, np.bool_)
+    used[rows] = True
+    used = used[:-1]
     if used.all():
         return column
-    renumbered: Any = pa.array(np.cumsum(used, dtype=np.int32) - 1)
-    return pa.DictionaryArray.from_arrays(renumbered.take(indices), values.filter(pa.array(used)))
+    numbers = pa.array(np.cumsum(used, dtype=np.int32) - 1)
+    return dictionary(renumbered(numbers, rows), values.filter(pa.array(used)))
 
 
 def conform(columns: Mapping[str, Any], dataset: Dataset) -> pa.Table:

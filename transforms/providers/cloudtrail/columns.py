@@ -5,18 +5,18 @@ An index column (int32) says for each row which of a few values it has; null whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.dictionaries import INDEX, Places, dictionary, places, renumbered
+
 Array: TypeAlias = "pa.Array[Any]"
 Encoded: TypeAlias = "pa.DictionaryArray[Any, Any]"
 Column: TypeAlias = "pa.ChunkedArray[Any]"
-
-INDEX = pa.int32()
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,11 +31,23 @@ def encoded(column: Column) -> Encoded:
 
 def spread(values: Sequence[Any], kind: pa.DataType, indices: Array) -> Any:
     """Row i is `values[indices[i]]`; text comes dictionary encoded."""
+    return _spread(values, kind, indices, places(indices, len(values)))
+
+
+def spread_all(
+    values: Mapping[str, Sequence[Any]], kinds: Mapping[str, pa.DataType], indices: Array
+) -> dict[str, Any]:
+    """Columns of the same rows, each spread as its kind; all have as many distinct values."""
+    rows = places(indices, max(map(len, values.values()), default=0))
+    return {name: _spread(column, kinds[name], indices, rows) for name, column in values.items()}
+
+
+def _spread(values: Sequence[Any], kind: pa.DataType, indices: Array, rows: Places) -> Any:
     array = pa.array(values, kind)
     if not pa.types.is_string(kind):
         return array.take(indices)
     distinct = array.dictionary_encode()
-    return pa.DictionaryArray.from_arrays(distinct.indices.take(indices), distinct.dictionary)
+    return dictionary(renumbered(distinct.indices, rows), distinct.dictionary)
 
 
 def constant(value: Any, kind: pa.DataType, length: int) -> Any:
@@ -50,15 +62,19 @@ def mapped(column: Encoded, function: Callable[[Any], Any], kind: pa.DataType) -
 
 def first_known(first: Encoded, second: Encoded) -> Encoded:
     """`first` where it is not null, else `second`."""
-    return choose(first.indices.is_valid(), first, second)
+    is_known: Any = first.indices.is_valid()
+    # Mostly there is nothing to fill in, and the dictionaries need not be joined.
+    if not pc.any(pc.and_not(second.indices.is_valid(), is_known)).as_py():
+        return first
+    return choose(is_known, first, second)
 
 
 def choose(mask: Array, first: Encoded, second: Encoded) -> Encoded:
     """`first` where the mask is true, else `second`."""
     both = pa.concat_arrays([first.dictionary, second.dictionary]).dictionary_encode()
     shifted = pc.add(second.indices, pa.scalar(len(first.dictionary), INDEX))
-    indices = both.indices.take(pc.if_else(mask, first.indices, shifted))
-    return pa.DictionaryArray.from_arrays(indices, both.dictionary)
+    chosen = pc.if_else(mask, first.indices, shifted)
+    return dictionary(renumbered(both.indices, places(chosen, len(both))), both.dictionary)
 
 
 def placed(rows: Sequence[int], length: int) -> Array:

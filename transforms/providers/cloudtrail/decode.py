@@ -28,6 +28,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.dictionaries import dictionary
 from transforms.providers.base import Fields, RawRecord
 from transforms.providers.cloudtrail.columns import Array, Encoded
 from transforms.providers.cloudtrail.event_facts import KEY
@@ -211,7 +212,7 @@ def _caller_account(identity: bytes, callers: dict[bytes, str | None]) -> str | 
 
 
 def _event_keys(codes: array[int], keys: list[Key]) -> Encoded:
-    return pa.DictionaryArray.from_arrays(
+    return dictionary(
         pa.Array.from_buffers(pa.int32(), len(codes), [None, pa.py_buffer(codes)]),
         pa.array([msgspec.json.encode(key).decode() for key in keys], pa.string()),
     )

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.datasets import EVENTS
+from schemas.dictionaries import INDEX, dictionary
 from transforms.providers.cloudtrail.columns import (
-    INDEX,
     Distinct,
     Encoded,
     choose,
@@ -18,6 +18,7 @@ from transforms.providers.cloudtrail.columns import (
     first_known,
     mapped,
     spread,
+    spread_all,
 )
 from transforms.providers.cloudtrail.event_facts import Way, fact_columns, flag_problems, read_key, way
 from transforms.providers.cloudtrail.identity import Who, is_known_type, who
@@ -27,7 +28,7 @@ from transforms.providers.cloudtrail.outcome import Outcome, by_message
 from transforms.providers.cloudtrail.resources import read_resources, reference_columns, sub_type
 from transforms.providers.cloudtrail.second_look import second_look
 from transforms.providers.cloudtrail.sessions import console_session_ids, creation_problems, session_columns
-from transforms.providers.cloudtrail.table import TYPES, Columns, Problems, columns_of, read_parts, spread_all
+from transforms.providers.cloudtrail.table import TYPES, Columns, Problems, columns_of, read_parts
 from transforms.providers.cloudtrail.user_identity import NOBODY, UserIdentity, read_user_identity
 
 PROVIDER = "cloudtrail"
@@ -58,7 +59,7 @@ def normalize(decoded: pa.Table) -> pa.Table:
     users = read_parts("userIdentity", identities, _user, problems)
     columns: Columns = {
         **_delivered(decoded),
-        **spread_all(fact_columns(events.values), events.indices),
+        **spread_all(fact_columns(events.values), TYPES, events.indices),
         **_caller(decoded, problems),
     }
     columns.update(_identity(identities, users, ways))
@@ -133,14 +134,14 @@ def _as_text(parts: Encoded) -> Any:
     """Parts of records as text, null where there are none."""
     is_nothing: Any = pc.is_in(parts.dictionary, pa.array(_NOTHING, pa.binary()))
     indices: Any = pc.if_else(is_nothing.take(parts.indices), pa.scalar(None, INDEX), parts.indices)
-    return pa.DictionaryArray.from_arrays(indices, parts.dictionary.cast(pa.string()))
+    return dictionary(indices, parts.dictionary.cast(pa.string()))
 
 
 def _sessions(users: Distinct[UserIdentity], columns: Columns, problems: Problems) -> Columns:
     """The session, by the name that it has in the console where the call came from there."""
     told = session_columns(users.values)
     problems.add_distinct(Distinct(creation_problems(users.values, told), users.indices))
-    found = spread_all(told, users.indices)
+    found = spread_all(told, TYPES, users.indices)
     names = console_session_ids(users.values)
     if any(names):
         in_console = spread(names, pa.string(), users.indices)
@@ -153,7 +154,7 @@ def _sessions(users: Distinct[UserIdentity], columns: Columns, problems: Problem
 
 def _resources(decoded: pa.Table, columns: Columns, problems: Problems) -> Columns:
     parts = read_parts("resources", encoded(decoded["resources"]), read_resources, problems)
-    found = spread_all(reference_columns(parts.values), parts.indices)
+    found = spread_all(reference_columns(parts.values), TYPES, parts.indices)
     by_type = mapped(found["resource_sub_type_orig"], sub_type, pa.string())
     found["resource_sub_type"] = first_known(columns["resource_sub_type"], by_type)
     return found

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.texts import Texts
-from transforms.providers.cloudtrail.columns import Distinct, choose, first_known, mapped, placed, spread
+from transforms.providers.cloudtrail.columns import Distinct, choose, first_known, mapped, placed, spread, spread_all
 from transforms.providers.cloudtrail.details import Details, SignIn, read_details, sign_in
 from transforms.providers.cloudtrail.event_facts import EventKey, Way
 from transforms.providers.cloudtrail.issued import (
@@ -30,7 +30,7 @@ from transforms.providers.cloudtrail.issued import (
 from transforms.providers.cloudtrail.outcome import SUCCESS, Outcome, by_word
 from transforms.providers.cloudtrail.resources import Resource, reference_columns
 from transforms.providers.cloudtrail.sessions import created_times
-from transforms.providers.cloudtrail.table import Columns, Problems, columns_in, spread_all
+from transforms.providers.cloudtrail.table import TYPES, Columns, Problems, columns_in
 from transforms.providers.cloudtrail.times import canonical_texts
 from transforms.providers.cloudtrail.unusual import Counted, counted
 from transforms.providers.cloudtrail.user_identity import UserIdentity
@@ -151,7 +151,7 @@ def _roles(looks: list[Look], columns: Columns, length: int) -> None:
     if not roles:
         return
     assets = [[Resource(arn=arn, type=_ROLE)] for arn in roles.values()]
-    named = spread_all(reference_columns(assets), placed(list(roles), length))
+    named = spread_all(reference_columns(assets), TYPES, placed(list(roles), length))
     for name, column in named.items():
         known = columns[name]
         is_text = pa.types.is_dictionary(column.type)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from schemas.datasets import EVENTS
-from transforms.providers.cloudtrail.columns import Array, Distinct, Encoded, placed, spread
+from transforms.providers.cloudtrail.columns import Distinct, Encoded, placed, spread, spread_all
 
 COMMITTED = ("ingestion_time", "commit_number")
 """Columns that the commit adds."""
@@ -44,15 +44,10 @@ class Problems:
         return spread(texts, TYPES["normalize_problems"], placed(rows, length))
 
 
-def spread_all(values: Mapping[str, Sequence[Any]], indices: Array) -> Columns:
-    """Columns whose distinct values are given by name, spread over the rows."""
-    return {name: spread(column, TYPES[name], indices) for name, column in values.items()}
-
-
 def columns_of(kind: type[Any], values: Distinct[Any]) -> Columns:
     """The fields of a NamedTuple `kind`, which are columns of these names."""
     by_field = list(zip(*values.values, strict=True)) or [()] * len(kind._fields)
-    return spread_all(dict(zip(kind._fields, by_field, strict=True)), values.indices)
+    return spread_all(dict(zip(kind._fields, by_field, strict=True)), TYPES, values.indices)
 
 
 def columns_in(kind: type[Any], rows: Sequence[int], values: Sequence[Any], length: int) -> Columns:
