@@ -207,7 +207,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Slice:
-    """The element of the fused chain: up to about 24 MB of records, filled in stage by stage.
+    """The element of the fused chain: up to about 48 MB of records, filled in stage by stage.
 
     FetchObjects sets `documents`, which can be read once: each is let go when it is read. ExplodeRecords replaces
     them by `records` (one row a record: the provider's decoded columns beside event_id, event_time,
