@@ -27,6 +27,8 @@ from transforms.stores.ledger import done_objects, is_done
 log = logging.getLogger(__name__)
 
 _AHEAD = 64
+# Where so many objects of a run end one by themselves, and nothing before them was read, the fault is not theirs.
+_FAILURES_BEFORE_EXIT = 5
 _DONE = "done"
 
 
@@ -95,13 +97,17 @@ def _listed_ahead(chunks: Iterator[Batch], display: Display) -> Iterator[Batch]:
 
 
 def _run_chunk(plan: Plan, chunk: Batch, beam_flags: Sequence[str]) -> tuple[int, Counter[str]]:
-    return len(chunk.messages), run_or_halve(plan, chunk.messages, beam_flags, _left_undone)
+    failed: list[Message] = []
 
+    def left_undone(message: Message, error: Exception) -> Counter[str]:
+        keys = ", ".join(ref.key for ref in message.objects)
+        log.exception("object_failed: %s of %s; it is left undone, please report this", type(error).__name__, keys)
+        failed.append(message)
+        if failed == list(chunk.messages[:_FAILURES_BEFORE_EXIT]):
+            raise error
+        return Counter({counters.OBJECTS_DEFERRED: 1})
 
-def _left_undone(message: Message, error: Exception) -> Counter[str]:
-    keys = ", ".join(ref.key for ref in message.objects)
-    log.exception("object_failed: %s of %s; it is left undone, please report this", type(error).__name__, keys)
-    return Counter({counters.OBJECTS_DEFERRED: 1})
+    return len(chunk.messages), run_or_halve(plan, chunk.messages, beam_flags, left_undone)
 
 
 def _run_here(plan: Plan, chunks: Iterator[Batch], beam_flags: Sequence[str]) -> Iterator[tuple[int, Counter[str]]]:

@@ -22,6 +22,8 @@ from pipeline.ingestion.runs import run
 from pipeline.ingestion.summary import Summary
 from pipeline.status.status import Records, status
 from schemas.errors import ConfigError
+from schemas.values import Slice
+from transforms.explode_records import Exploder
 from transforms.list_objects import Selection
 from transforms.stores.files import Output
 
@@ -341,3 +343,34 @@ def test_a_fault_of_kms_defers_the_object_and_the_rest_is_read(faulty: World, ob
     assert summary.as_json()["deferred"] == 1
     assert_one_to_one(faulty.output, ids_of({key: objects[key] for key in others}))
     assert not faulty.letters()
+
+
+def test_an_object_that_brings_its_run_down_is_left_undone_and_the_others_are_read(
+    tmp_path: Path, objects: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison, *others = objects
+    explode = Exploder.explode
+
+    def fail(self: Exploder, filled: Slice) -> object:
+        if any(part.ref.key.endswith(poison) for part in filled.objects):
+            raise MemoryError("unforeseen")
+        return explode(self, filled)
+
+    monkeypatch.setattr(Exploder, "explode", fail)
+
+    summary = replayed(tmp_path / "out", laid(tmp_path / "in", objects))
+
+    assert summary.as_json()["deferred"] == 1
+    assert_one_to_one(tmp_path / "out", ids_of({key: objects[key] for key in others}))
+
+
+def test_where_each_object_brings_its_run_down_a_replay_ends_with_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    many = {f"{n:03}.json.gz": trail_object(records([n])) for n in range(40)}
+    monkeypatch.setattr(Exploder, "explode", lambda *_: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        replayed(tmp_path / "out", laid(tmp_path / "in", many))
+
+    assert sum(it.getMessage().startswith("object_failed") for it in caplog.records) == 5
