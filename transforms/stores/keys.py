@@ -26,10 +26,11 @@ _NAME = re.compile(
 _RAW = re.compile(
     r"(?:^|/)aws_s3_raw/account_id=(?P<account>[\w-]+)/day=(?P<year>\d{4})-(?P<month>\d{2})-(?P<date>\d{2})/"
 )
-_OF_A_TREE = re.compile(
-    rf"(?:^|/)(?:(?:{'|'.join(it.name for it in ALL)})/(?:account_id|day|ruleset)=[^/]+/|\.trailweave/)"
-)
 _FOREIGN_SUFFIXES = (".parquet", ".avro")
+_OF_A_TREE = re.compile(
+    rf"(?:^|/)(?:(?:{'|'.join(it.name for it in ALL)})/(?:account_id|day|ruleset)=[^/]+/.+\.(?:parquet|avro)\Z"
+    r"|\.trailweave/)"
+)
 
 
 @dataclass(frozen=True, slots=True)

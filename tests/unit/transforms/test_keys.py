@@ -82,6 +82,7 @@ def test_folder_markers_data_and_instruction_files_are_no_trail(key: str) -> Non
         ("out/.trailweave/settings.json", True),
         (".trailweave/probe", True),
         ("sessions/2026/x.json.gz", False),
+        ("aws_s3_raw/account_id=1/day=2026-01-12/x.json.gz", False),
         ("AWSLogs/111122223333/CloudTrail/us-east-1/2026/01/12/alerts.json.gz", False),
         ("my.trailweave/x.json", False),
     ],
