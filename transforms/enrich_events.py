@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
 from schemas.datasets import EVENTS
+from schemas.dictionaries import Places, places
 from schemas.values import Slice
 from transforms.enrichment.access_levels import access_level
 from transforms.enrichment.accounts import Account, Caller, caller
@@ -20,9 +21,15 @@ from transforms.enrichment.book import Data, EnrichmentBook
 from transforms.enrichment.geography import Asn, Place
 from transforms.enrichment.techniques import techniques
 from transforms.providers.cloudtrail.columns import Distinct, constant, encoded, first_known, mapped, spread_all
+from transforms.providers.cloudtrail.table import TYPES, columns_of
 from transforms.stores.parquet import conform
 
-_TYPES = {field.name: field.type for field in EVENTS.arrow}
+
+class Project(NamedTuple):
+    """Columns of `cloud_audit_logs` about the account that was called."""
+
+    project_name: str | None
+    project_owner: str | None
 
 
 def enrich_events(normalized: Slice, book: EnrichmentBook) -> Slice:
@@ -33,7 +40,7 @@ def enrich_events(normalized: Slice, book: EnrichmentBook) -> Slice:
     columns: dict[str, Any] = {name: events[name] for name in events.column_names}
     columns.update(_address(events, data))
     columns.update(_accounts(events, data))
-    columns.update(_spread(Agent, Distinct.read(encoded(events["user_agent"]), agent)))
+    columns.update(columns_of(Agent, Distinct.read(encoded(events["user_agent"]), agent)))
     columns.update(_operation(events))
     if data.sensitive is not None:
         resources, first = events["referenced_resources"], events["referenced_resource"]
@@ -44,12 +51,12 @@ def enrich_events(normalized: Slice, book: EnrichmentBook) -> Slice:
 
 def _address(events: pa.Table, data: Data) -> dict[str, Any]:
     addresses = Distinct.read(encoded(events["caller_ip"]), str)
-    columns = _spread(Address, addresses.map(lambda it: address(it, data.networks)))
+    columns = columns_of(Address, addresses.map(lambda it: address(it, data.networks)))
     by_service = mapped(encoded(events["caller_service"]), lambda _: AWS_SERVICE, pa.string())
     columns["caller_ip_class"] = first_known(columns["caller_ip_class"], by_service)
-    columns.update(_spread(Place, addresses.map(data.country.place)))
+    columns.update(columns_of(Place, addresses.map(data.country.place)))
     if data.asn is not None:
-        columns.update(_spread(Asn, addresses.map(data.asn.asn)))
+        columns.update(columns_of(Asn, addresses.map(data.asn.asn)))
     return columns
 
 
@@ -58,11 +65,10 @@ def _accounts(events: pa.Table, data: Data) -> dict[str, Any]:
     if data.accounts is not None:
         own = data.accounts
         found = Distinct.read(encoded(events["project"]), lambda it: own.get(it, Account()))
-        named = Distinct([(it.name, it.owner) for it in found.values], found.indices)
-        columns.update(_columns(("project_name", "project_owner"), named))
+        columns.update(columns_of(Project, found.map(lambda it: Project(it.name, it.owner))))
     if data.accounts is not None or data.vendors is not None:
         callers = Distinct.read(encoded(events["caller_project"]), lambda it: caller(it, data.accounts, data.vendors))
-        columns.update(_spread(Caller, callers))
+        columns.update(columns_of(Caller, callers))
     return columns
 
 
@@ -72,31 +78,21 @@ def _operation(events: pa.Table) -> dict[str, Any]:
         "access_level": [access_level(*it) for it in pairs.values],
         "attack_techniques": [techniques(*it) for it in pairs.values],
     }
-    return spread_all(told, _TYPES, pairs.indices)
+    return spread_all(told, TYPES, pairs.indices)
 
 
 def _pairs(events: pa.Table, first: str, second: str) -> Distinct[tuple[str | None, str | None]]:
     """The distinct pairs of values in two columns; a null is a value of its own."""
     one, other = encoded(events[first]), encoded(events[second])
     ones, others = ([*it.dictionary.to_pylist(), None] for it in (one, other))
-    codes = _codes(one).astype(np.int64) * len(others) + _codes(other)
+    codes = _codes(one) * len(others) + _codes(other)
     distinct, inverse = np.unique(codes, return_inverse=True)
-    places = (divmod(code, len(others)) for code in distinct.tolist())
-    return Distinct([(ones[a], others[b]) for a, b in places], pa.array(inverse.astype(np.int32)))
+    found = (divmod(code, len(others)) for code in distinct.tolist())
+    return Distinct([(ones[a], others[b]) for a, b in found], pa.array(inverse.astype(np.int32)))
 
 
-def _codes(column: Any) -> Any:
-    return column.indices.fill_null(len(column.dictionary)).to_numpy(zero_copy_only=False)
-
-
-def _spread(kind: type[Any], values: Distinct[Any]) -> dict[str, Any]:
-    """The fields of a NamedTuple `kind`, which are columns of these names."""
-    return _columns(kind._fields, values)
-
-
-def _columns(names: Sequence[str], values: Distinct[Any]) -> dict[str, Any]:
-    by_name = list(zip(*values.values, strict=True)) or [()] * len(names)
-    return spread_all(dict(zip(names, by_name, strict=True)), _TYPES, values.indices)
+def _codes(column: Any) -> Places:
+    return places(column.indices, len(column.dictionary))
 
 
 @dataclass(eq=False)
