@@ -248,9 +248,34 @@ def compact_wholly(world: World, starter: Starter, reader: Reader) -> None:
         time.sleep(GRACE_S + 2)
 
 
-def wage(
-    world: World, *, seed: int, objects: int, events: int, faults: int, timeout_s: float, compacting: bool = False
+SHORT, LONG = pytest.mark.timeout(600), [pytest.mark.soak, pytest.mark.timeout(1800)]
+
+
+@pytest.mark.parametrize(
+    ("seed", "objects", "events", "faults", "timeout_s", "compacting"),
+    [
+        pytest.param(8, 60, 2_000, 60, 200, True, id="short, with compaction beside", marks=SHORT),
+        pytest.param(7, 40, 1_500, len(FAULTS), 120, False, id="short, of every fault"),
+        *(
+            pytest.param(seed, 2_000, 40_000, 400, 1200, False, id=f"long, seed {seed}", marks=LONG)
+            for seed in (1, 2, 3)
+        ),
+        *(
+            pytest.param(seed, 2_000, 40_000, 400, 1200, True, id=f"long, with compaction, seed {seed}", marks=LONG)
+            for seed in (4, 5)
+        ),
+    ],
+)
+def test_a_campaign_ends_as_the_undisturbed_run(
+    make_world: Callable[..., World],
+    seed: int,
+    objects: int,
+    events: int,
+    faults: int,
+    timeout_s: float,
+    compacting: bool,
 ) -> None:
+    world = make_world(proxied=True, visibility_timeout_s=VISIBILITY_S, max_receives=1000)
     trail = organisation(seed=seed, accounts=3, regions=2, days=2, objects=objects, events=events)
     bodies = dict(trail)
     world.s3.create_bucket(Bucket=f"{world.bucket}-out")
@@ -294,38 +319,3 @@ def wage(
     assert letters(output) == letters(expected)
     assert evaluated(output, "sessions") == evaluated(expected, "sessions")
     assert evaluated(output, "links") == evaluated(expected, "links")
-
-
-@pytest.mark.timeout(600)
-def test_a_short_campaign_with_compaction_beside_ends_as_the_undisturbed_run(
-    make_world: Callable[..., World],
-) -> None:
-    world = make_world(proxied=True, visibility_timeout_s=VISIBILITY_S, max_receives=1000)
-
-    wage(world, seed=8, objects=60, events=2_000, faults=60, timeout_s=200, compacting=True)
-
-
-def test_a_short_campaign_of_every_fault_ends_as_the_undisturbed_run(make_world: Callable[..., World]) -> None:
-    world = make_world(proxied=True, visibility_timeout_s=VISIBILITY_S, max_receives=1000)
-
-    wage(world, seed=7, objects=40, events=1_500, faults=len(FAULTS), timeout_s=120)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_long_campaign_ends_as_the_undisturbed_run(make_world: Callable[..., World], seed: int) -> None:
-    world = make_world(proxied=True, visibility_timeout_s=VISIBILITY_S, max_receives=1000)
-
-    wage(world, seed=seed, objects=2_000, events=40_000, faults=400, timeout_s=1200)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", [4, 5])
-def test_a_long_campaign_with_compaction_beside_ends_as_the_undisturbed_run(
-    make_world: Callable[..., World], seed: int
-) -> None:
-    world = make_world(proxied=True, visibility_timeout_s=VISIBILITY_S, max_receives=1000)
-
-    wage(world, seed=seed, objects=2_000, events=40_000, faults=400, timeout_s=1200, compacting=True)

@@ -90,36 +90,6 @@ class Siege:
             self.fell[aimed] += was_killed(it)
 
 
-def besiege(folder: Path, *, seed: int, rounds: int, objects: int, events: int) -> None:
-    trail = dict(organisation(seed=seed, accounts=3, regions=2, days=2, objects=objects, events=events))
-    sources = _dealt(folder, trail, rounds)
-    (folder / "logs").mkdir()
-    output = folder / "out"
-    starter = Starter({**os.environ, SMALL_RUNS: "1"}, folder / "logs")
-    siege, reader = Siege(starter, output, random.Random(seed)), Reader(Output(str(output)))
-    assert _ended(_replaying(starter, output, sources[0])) == 0, starter.log_of_all()
-    siege.at_each_place(reader)
-    assert siege.fell == dict.fromkeys(COMPACTING, 1)
-    for source in sources[1:]:
-        siege.beside(_replaying(starter, output, source), reader)
-        siege.at_each_place(reader)
-    print("fell", dict(siege.fell), "asked", reader.asked)
-
-    for _ in range(3):
-        age(output, _TWO_DAYS_S, ranges=False)
-        assert _ended(starter.start(["compact", "--output", str(output)])) == 0, starter.log_of_all()
-        siege.pass_an_hour()
-    reader.ask()
-    assert_no_void_files(output)
-
-    whole = folder / "whole"
-    for source in sources:
-        assert _ended(_replaying(starter, whole, source)) == 0, starter.log_of_all()
-    for name in _DATASETS[:2]:
-        assert event_rows(output, name) == event_rows(whole, name)
-    assert_one_to_one(output, {it["event_id"] for it in event_rows(whole, "aws_s3_raw")})
-
-
 def _dealt(folder: Path, trail: dict[str, bytes], rounds: int) -> Sequence[Path]:
     """The objects in deliveries, each with some of the one before."""
     keys = [*trail]
@@ -143,13 +113,41 @@ def _ended(process: BaseProcess) -> int | None:
     return process.exitcode
 
 
-@pytest.mark.timeout(600)
-def test_a_compactor_killed_anywhere_beside_a_writer_and_a_reader_changes_nothing(tmp_path: Path) -> None:
-    besiege(tmp_path, seed=1, rounds=3, objects=40, events=1_500)
+@pytest.mark.parametrize(
+    ("seed", "rounds", "objects", "events"),
+    [
+        pytest.param(1, 3, 40, 1_500, marks=pytest.mark.timeout(600)),
+        pytest.param(2, 10, 160, 8_000, marks=[pytest.mark.soak, pytest.mark.timeout(1_800)]),
+        pytest.param(3, 10, 160, 8_000, marks=[pytest.mark.soak, pytest.mark.timeout(1_800)]),
+    ],
+)
+def test_a_compactor_killed_anywhere_beside_a_writer_and_a_reader_changes_nothing(
+    tmp_path: Path, seed: int, rounds: int, objects: int, events: int
+) -> None:
+    trail = dict(organisation(seed=seed, accounts=3, regions=2, days=2, objects=objects, events=events))
+    sources = _dealt(tmp_path, trail, rounds)
+    (tmp_path / "logs").mkdir()
+    output = tmp_path / "out"
+    starter = Starter({**os.environ, SMALL_RUNS: "1"}, tmp_path / "logs")
+    siege, reader = Siege(starter, output, random.Random(seed)), Reader(Output(str(output)))
+    assert _ended(_replaying(starter, output, sources[0])) == 0, starter.log_of_all()
+    siege.at_each_place(reader)
+    assert siege.fell == dict.fromkeys(COMPACTING, 1)
+    for source in sources[1:]:
+        siege.beside(_replaying(starter, output, source), reader)
+        siege.at_each_place(reader)
+    print("fell", dict(siege.fell), "asked", reader.asked)
 
+    for _ in range(3):
+        age(output, _TWO_DAYS_S, ranges=False)
+        assert _ended(starter.start(["compact", "--output", str(output)])) == 0, starter.log_of_all()
+        siege.pass_an_hour()
+    reader.ask()
+    assert_no_void_files(output)
 
-@pytest.mark.soak
-@pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("seed", [2, 3])
-def test_many_kills_of_compactors_change_nothing(tmp_path: Path, seed: int) -> None:
-    besiege(tmp_path, seed=seed, rounds=10, objects=160, events=8_000)
+    whole = tmp_path / "whole"
+    for source in sources:
+        assert _ended(_replaying(starter, whole, source)) == 0, starter.log_of_all()
+    for name in _DATASETS[:2]:
+        assert event_rows(output, name) == event_rows(whole, name)
+    assert_one_to_one(output, {it["event_id"] for it in event_rows(whole, "aws_s3_raw")})

@@ -340,7 +340,17 @@ def giant(megabytes: int) -> bytes:
     return text.getvalue()
 
 
-def under_the_bound(tmp_path: Path, *, bomb_mb: int, giant_mb: int, many: int) -> None:
+@pytest.mark.parametrize(
+    ("bomb_mb", "giant_mb", "many"),
+    [
+        pytest.param(200, 100, 5_000, id="scaled down"),
+        pytest.param(4_000, 1_000, 1_000_000, id="a record of a gigabyte", marks=pytest.mark.soak),
+    ],
+)
+def test_bombs_and_a_giant_record_pass_in_bounded_memory(
+    tmp_path: Path, bomb_mb: int, giant_mb: int, many: int
+) -> None:
+    """What bounds the memory are the caps on text and records, which these exceed."""
     source = tmp_path / "in"
     for key, body in {
         **GOOD,
@@ -369,16 +379,6 @@ def under_the_bound(tmp_path: Path, *, bomb_mb: int, giant_mb: int, many: int) -
     assert told["written"] == len(GOOD_IDS) + 1 + 2 + many
     numbers = [800, 810, 811, *range(10_000, 10_000 + many)]
     assert_one_to_one(world.output, [*GOOD_IDS, *(f"{ACCOUNT}-{DAY}-{it:08}" for it in numbers)])
-
-
-def test_bombs_and_a_giant_record_pass_in_bounded_memory(tmp_path: Path) -> None:
-    """Scaled down; what bounds the memory are the caps on text and records, which these exceed."""
-    under_the_bound(tmp_path, bomb_mb=200, giant_mb=100, many=5_000)
-
-
-@pytest.mark.soak
-def test_bombs_a_record_of_a_gigabyte_and_a_million_records_pass_in_bounded_memory(tmp_path: Path) -> None:
-    under_the_bound(tmp_path, bomb_mb=4_000, giant_mb=1_000, many=1_000_000)
 
 
 def test_html_is_data_in_every_column_and_on_no_terminal_more_than_text(

@@ -11,7 +11,9 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import pytest
 from support.killable import PLACES, Starter, die, was_killed
@@ -76,7 +78,33 @@ class Siege:
             self.beside = self.starter.start(self.replay)
 
 
-def besiege(aws: World, trail: Trail, seed: int, kills: int, *, replaying: bool, timeout_s: float) -> None:
+def _long(seed: int, replaying: bool) -> Any:
+    trail = partial(organisation, seed=seed, accounts=4, regions=3, days=2, objects=240, events=9000)
+    beside = "with a replay beside" if replaying else "alone"
+    marks = [pytest.mark.soak, pytest.mark.timeout(1200)]
+    return pytest.param(trail, seed, 30, replaying, 600, id=f"thirty, seed {seed}, {beside}", marks=marks)
+
+
+SHORT = partial(organisation, seed=5, accounts=3, regions=2, days=2, objects=60, events=3000)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "seed", "kills", "replaying", "timeout_s"),
+    [
+        pytest.param(SHORT, 1, 8, False, 120, id="eight"),
+        *(_long(seed, replaying) for seed in (1, 2) for replaying in (False, True)),
+    ],
+)
+def test_kills_lose_and_double_nothing(
+    make_world: Callable[..., World],
+    drawn: Callable[[], Trail],
+    seed: int,
+    kills: int,
+    replaying: bool,
+    timeout_s: float,
+) -> None:
+    aws = make_world(visibility_timeout_s=VISIBILITY_S, max_receives=1000)
+    trail = drawn()
     logs = aws.output.parent / "logs"
     logs.mkdir()
     environment = aws.emulator.environment(os.environ) | {"TRAILWEAVE_MAX_MESSAGES": "8"}
@@ -104,21 +132,3 @@ def besiege(aws: World, trail: Trail, seed: int, kills: int, *, replaying: bool,
     assert siege.fell.total() > siege.fell["anywhere"]
     assert_one_to_one(aws.output, expected)
     assert sorted(it["scope"] for it in aws.letters()) == ["object", "record"]
-
-
-def test_eight_kills_lose_and_double_nothing(make_world: Callable[..., World]) -> None:
-    aws = make_world(visibility_timeout_s=VISIBILITY_S, max_receives=1000)
-    trail = organisation(seed=5, accounts=3, regions=2, days=2, objects=60, events=3000)
-
-    besiege(aws, trail, seed=1, kills=8, replaying=False, timeout_s=120)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("replaying", [False, True], ids=["alone", "with a replay beside"])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_thirty_kills_lose_and_double_nothing(make_world: Callable[..., World], seed: int, replaying: bool) -> None:
-    aws = make_world(visibility_timeout_s=VISIBILITY_S, max_receives=1000)
-    trail = organisation(seed=seed, accounts=4, regions=3, days=2, objects=240, events=9000)
-
-    besiege(aws, trail, seed=seed, kills=30, replaying=replaying, timeout_s=600)
