@@ -26,11 +26,9 @@ _NAME = re.compile(
 _RAW = re.compile(
     r"(?:^|/)aws_s3_raw/account_id=(?P<account>[\w-]+)/day=(?P<year>\d{4})-(?P<month>\d{2})-(?P<date>\d{2})/"
 )
-_FOREIGN_SUFFIXES = (".parquet", ".avro")
-_OF_A_TREE = re.compile(
-    rf"(?:^|/)(?:(?:{'|'.join(it.name for it in ALL)})/(?:account_id|day|ruleset)=[^/]+/.+\.(?:parquet|avro)\Z"
-    r"|\.trailweave/)"
-)
+_DATA_SUFFIXES = (".parquet", ".avro")
+_PARTITIONED = re.compile(rf"(?:^|/)(?:{'|'.join(it.name for it in ALL)})/(?:account_id|day|ruleset)=[^/]+/.+\.")
+_OWN = re.compile(r"(?:^|/)\.trailweave/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,8 @@ def _day(year: str | None, month: str | None, day: str | None) -> str | None:
 
 def is_of_tree(key: str) -> bool:
     """Whether the key names a file of an output root."""
-    return _OF_A_TREE.search(key) is not None
+    is_data = key.endswith(_DATA_SUFFIXES) and _PARTITIONED.search(key) is not None
+    return is_data or _OWN.search(key) is not None
 
 
 def no_trail(key: str) -> str | None:
@@ -83,7 +82,7 @@ def no_trail(key: str) -> str | None:
         return "a folder marker"
     if is_of_tree(key):
         return "a file of an output of trailweave"
-    if key.endswith(_FOREIGN_SUFFIXES):
+    if key.endswith(_DATA_SUFFIXES):
         return "a data file, not a log file"
     if key.endswith(".instruction"):
         return "an instruction file of the Amazon S3 Encryption Client, not a log file"
