@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     QuietOption,
     RulesOption,
     SliceOption,
+    WorkersOption,
     accounts,
     days,
     print_summary,
@@ -43,7 +44,7 @@ def ingest(
     normalize: NormalizeOption = None,
     rules: RulesOption = None,
     indicators: IndicatorsOption = None,
-    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Processes.")] = 1,
+    workers: WorkersOption = 1,
     pollers: Annotated[
         int, typer.Option("--pollers", metavar="N", min=1, max=1024, help="On an engine: pollers a source.")
     ] = 1,
@@ -103,7 +104,7 @@ def replay(
     ] = None,
     first_day: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day of the keys.")] = None,
     last_day: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day of the keys.")] = None,
-    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Processes.")] = 1,
+    workers: WorkersOption = 1,
     force: Annotated[bool, typer.Option("--force", help="Read again what the ingest log holds as done.")] = False,
     dead_letters: Annotated[
         bool, typer.Option("--dead-letters", help="Feed in again what could not be processed.")

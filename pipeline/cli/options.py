@@ -23,6 +23,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress display.
 SliceOption = Annotated[
     int | None, typer.Option("--max-slice-bytes", metavar="N", help="Decompressed bytes worked on at once.")
 ]
+WorkersOption = Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Processes.")]
 RulesOption = Annotated[
     list[Path] | None,
     typer.Option("--rules", metavar="DIR", help="Sigma rules beside those that come with it; may be repeated."),
