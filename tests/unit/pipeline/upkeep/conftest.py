@@ -17,3 +17,12 @@ def trail(aws: World) -> World:
     for hour, logs in enumerate(HOURS, 1):
         cloudtrail.write(hour, logs)
     return aws
+
+
+@pytest.fixture
+def signed(faulty: World) -> World:
+    """The same log files, ingested and in one digest, behind a fault proxy."""
+    faulty.put_all(dict(LOGS))
+    assert faulty.one_run(len(LOGS))["messages_deleted"] == len(LOGS)
+    Trail(faulty.s3, faulty.bucket).write(1, LOGS)
+    return faulty

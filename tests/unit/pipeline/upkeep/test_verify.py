@@ -145,51 +145,34 @@ def test_a_folder_is_compared_without_signatures(tmp_path: Path) -> None:
     assert found(told) == [("altered", str(folder / LOGS[0][0])), ("gone", str(folder / LOGS[1][0]))]
 
 
-def test_keys_are_asked_for_in_the_region_of_the_digests(make_world: Callable[..., World], tmp_path: Path) -> None:
-    faulty = make_world(proxied=True)
-    faulty.put_all(dict(LOGS))
-    faulty.one_run(len(LOGS))
-    Trail(faulty.s3, faulty.bucket).write(1, LOGS)
+def test_keys_are_asked_for_in_the_region_of_the_digests(signed: World, tmp_path: Path) -> None:
     answer = json.dumps(key_list()).encode()
-    asked = faulty.proxy.when("ListPublicKeys").do(answering(200, answer, "application/x-amz-json-1.1"))
+    asked = signed.proxy.when("ListPublicKeys").do(answering(200, answer, "application/x-amz-json-1.1"))
 
-    told = verified(faulty, tmp_path, keys=None)
+    told = verified(signed, tmp_path, keys=None)
 
     assert (told.log_files, told.complete, asked.used) == (6, True, 1)
-    (call,) = faulty.proxy.calls("ListPublicKeys")
+    (call,) = signed.proxy.calls("ListPublicKeys")
     assert "/us-east-1/cloudtrail/" in call.headers["Authorization"]
 
 
-def test_keys_that_may_not_be_asked_for_are_an_error_with_its_remedy(
-    make_world: Callable[..., World], tmp_path: Path
-) -> None:
-    faulty = make_world(proxied=True)
-    faulty.put_all(dict(LOGS))
-    faulty.one_run(len(LOGS))
-    Trail(faulty.s3, faulty.bucket).write(1, LOGS)
+def test_keys_that_may_not_be_asked_for_are_an_error_with_its_remedy(signed: World, tmp_path: Path) -> None:
     refused = json.dumps({"__type": "AccessDeniedException", "message": "no"}).encode()
-    faulty.proxy.when("ListPublicKeys").do(answering(400, refused, "application/x-amz-json-1.1"))
+    signed.proxy.when("ListPublicKeys").do(answering(400, refused, "application/x-amz-json-1.1"))
 
     with pytest.raises(
         AccessError, match=r"cloudtrail:ListPublicKeys on region us-east-1 was refused.*--public-keys"
     ):
-        verified(faulty, tmp_path, keys=None)
+        verified(signed, tmp_path, keys=None)
 
 
-def test_an_object_that_may_not_be_read_is_told_as_unreadable(
-    make_world: Callable[..., World], tmp_path: Path
-) -> None:
-    faulty = make_world(proxied=True)
-    faulty.put_all(dict(LOGS))
-    faulty.one_run(len(LOGS))
-    Trail(faulty.s3, faulty.bucket).write(1, LOGS)
-    faulty.proxy.when("GetObject", key=LOGS[2][0]).do(denied())
+def test_an_object_that_may_not_be_read_is_told_as_unreadable(signed: World, tmp_path: Path) -> None:
+    signed.proxy.when("GetObject", key=LOGS[2][0]).do(denied())
 
-    assert found(verified(faulty, tmp_path)) == [("unreadable", LOGS[2][0])]
+    assert found(verified(signed, tmp_path)) == [("unreadable", LOGS[2][0])]
 
 
-def test_a_listing_that_is_denied_is_an_error(make_world: Callable[..., World], tmp_path: Path) -> None:
-    faulty = make_world(proxied=True)
+def test_a_listing_that_is_denied_is_an_error(faulty: World, tmp_path: Path) -> None:
     faulty.put_all(dict(LOGS))
     faulty.one_run(len(LOGS))
     faulty.proxy.when("ListObjectsV2").do(s3_error(403, "AccessDenied", "Access Denied"))
