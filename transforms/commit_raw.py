@@ -6,7 +6,6 @@ The protocol stands in DESIGN.md, section 2; `transforms.stores.commit_log` hold
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -27,12 +26,12 @@ from schemas.values import Commit, ObjectPart, Partition, Slice
 from transforms.providers import PROVIDERS_BY_NAME, Provider
 from transforms.providers.rows import committed_slice
 from transforms.stores.commit_log import CommitLog
-from transforms.stores.files import Output
+from transforms.stores.files import Output, open_store, writers
 from transforms.stores.parquet import RAW_LAYOUT, TimeRange, conform, encode, part
 from transforms.stores.settings import Settings, commit_log
+from transforms.stores.side_by_side import SideBySide
 
 Rows = NDArray[np.int64]
-_WRITERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def candidates(records: pa.Table, provider: Provider) -> Candidates:
 
 
 def commit_raw(
-    filled: Slice, log: CommitLog, pool: ThreadPoolExecutor, now: datetime | None = None
+    filled: Slice, log: CommitLog, pool: SideBySide, now: datetime | None = None
 ) -> tuple[Slice, list[Committed]]:
     """The slice with its new rows alone, ordered by partition, time and id, each range durable as a raw file.
 
@@ -94,7 +93,7 @@ def commit_raw(
     def commit(index: int) -> Committed:
         return commit_partition(log, partitions[index], found, order[bounds[index] : bounds[index + 1]])
 
-    done = [*pool.map(commit, range(len(partitions)))]
+    done = pool.map(commit, range(len(partitions)))
     kept = _rows(it.rows for it in done if it.number is not None)
     return (
         replace(
@@ -230,7 +229,7 @@ class _Commit(beam.DoFn):
         self._completed = Metrics.counter(counters.NAMESPACE, counters.COMMITS_COMPLETED)
 
     def setup(self) -> None:
-        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="commit")
+        self._pool = writers(open_store(self._output), "commit")
         self._log = commit_log(self._output, self._settings)
 
     def teardown(self) -> None:

@@ -11,9 +11,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -26,14 +26,15 @@ from transforms.decoding.inflate import Caps
 from transforms.in_hand import Hand, reading_order
 from transforms.stores.aws import Access, AwsFault
 from transforms.stores.objects import Content, read_object, touch_object
+from transforms.stores.side_by_side import SideBySide
 from transforms.stores.sources import Source
 
 log = logging.getLogger(__name__)
 
 _EVIDENCE_S = 600.0
 _GUESSED_BYTES = 256_000
-# Small files of a folder that are read by one task.
-_TOGETHER = 16
+# Files of a folder are read in turn unless one takes longer than it does to hand it to a thread.
+_PATIENCE_S = 0.0003
 
 # When an object of (source, bucket) was last read in this process, and which: a 403 beside it tells a missing one.
 _readable: dict[tuple[str, str], tuple[float, ObjectRef]] = {}
@@ -49,6 +50,18 @@ class FetchLimits:
     caps: Caps = field(default_factory=Caps)
     reads: int = 32
     window_bytes: int = 16_000_000
+
+
+class Readers(NamedTuple):
+    """What reads the files of this machine, and what reads the objects of buckets."""
+
+    near: SideBySide
+    far: SideBySide
+
+    @classmethod
+    def of(cls, limits: FetchLimits) -> Readers:
+        """Readers of as many objects at once as the limits allow."""
+        return cls(SideBySide(limits.reads, "read", _PATIENCE_S), SideBySide(limits.reads, "fetch"))
 
 
 def _group(ref: ObjectRef) -> tuple[str, str]:
@@ -126,7 +139,7 @@ def fetch_objects(
     hand: Hand,
     sources: Mapping[str, Source],
     limits: FetchLimits,
-    pool: ThreadPoolExecutor,
+    readers: Readers,
 ) -> Iterator[Slice]:
     """Slices of the messages' objects; the last one may hold receipts and settled objects alone.
 
@@ -143,7 +156,7 @@ def fetch_objects(
     def watch() -> None:
         packer.receipts = hand.watch(packer.receipts)
 
-    for ref, found in _read_all(hand, sources, limits, pool, watch):
+    for ref, found in _read_all(hand, sources, limits, readers, watch):
         message_in_hand = hand.first(ref)
         if message_in_hand is None:
             continue
@@ -220,57 +233,46 @@ def _read_all(
     hand: Hand,
     sources: Mapping[str, Source],
     limits: FetchLimits,
-    pool: ThreadPoolExecutor,
+    readers: Readers,
     watch: Callable[[], None],
 ) -> Iterator[tuple[ObjectRef, Content | AwsFault]]:
-    """Every object that is still wanted, in order, read ahead within the limits of count and bytes.
+    """Every object that is still wanted, in order; ahead within the limits of count and bytes where threads read.
 
     `watch` is called while one is waited for.
     """
     wanted = deque(hand.refs())
-    running: deque[tuple[list[ObjectRef], int, Future[list[Content | AwsFault]]]] = deque()
+    running: deque[tuple[ObjectRef, Future[Content | AwsFault]]] = deque()
     in_flight = 0
     while wanted or running:
         while wanted and len(running) < limits.reads:
-            size = _size(wanted[0])
-            if running and in_flight + size > limits.window_bytes:
+            ref = wanted[0]
+            reader = readers.near if ref.bucket == LOCAL else readers.far
+            if running and (reader.in_turn or in_flight + _size(ref) > limits.window_bytes):
                 break
-            ref = wanted.popleft()
+            wanted.popleft()
             message = hand.first(ref)
             if message is None:
                 continue
-            refs = [ref]
-            while wanted and _go_together(ref, wanted[0]) and len(refs) < _TOGETHER and size < _GUESSED_BYTES:
-                refs.append(wanted.popleft())
-                size += _size(refs[-1])
-            running.append((refs, size, pool.submit(_read_each, refs, sources[message.source].access)))
-            in_flight += size
+            running.append((ref, reader.submit(_read, ref, sources[message.source].access)))
+            in_flight += _size(ref)
         if running:
-            refs, size, future = running.popleft()
-            in_flight -= size
+            ref, future = running.popleft()
+            in_flight -= _size(ref)
             watch()
             while not wait([future], in_hand.LOOK_S).done:
                 watch()
-            yield from zip(refs, future.result(), strict=True)
+            yield ref, future.result()
+
+
+def _read(ref: ObjectRef, access: Access) -> Content | AwsFault:
+    try:
+        return read_object(ref, access)
+    except AwsFault as fault:
+        return fault
 
 
 def _size(ref: ObjectRef) -> int:
     return _GUESSED_BYTES if ref.size is None else ref.size
-
-
-def _go_together(ref: ObjectRef, following: ObjectRef) -> bool:
-    """Whether one task reads both: to hand a small file to a thread costs more than to read it."""
-    return ref.bucket == following.bucket == LOCAL
-
-
-def _read_each(refs: Sequence[ObjectRef], access: Access) -> list[Content | AwsFault]:
-    found: list[Content | AwsFault] = []
-    for ref in refs:
-        try:
-            found.append(read_object(ref, access))
-        except AwsFault as fault:
-            found.append(fault)
-    return found
 
 
 @dataclass(eq=False)
@@ -294,14 +296,15 @@ class _Fetch(beam.DoFn):
         self._denied_of = {name: Metrics.counter(counters.DENIED, name) for name in sources}
 
     def setup(self) -> None:
-        self._pool = ThreadPoolExecutor(self._limits.reads, thread_name_prefix="fetch")
+        self._readers = Readers.of(self._limits)
 
     def teardown(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for each in self._readers:
+            each.shutdown()
 
     def process(self, batch: Batch) -> Iterator[Slice]:
         hand = Hand(batch.messages, self._sources)
-        for filled in fetch_objects(batch.messages, hand, self._sources, self._limits, self._pool):
+        for filled in fetch_objects(batch.messages, hand, self._sources, self._limits, self._readers):
             for part in filled.objects:
                 if _is_denial(part):
                     self._denied.inc()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +12,14 @@ import pyarrow as pa
 from schemas.datasets import DETECTIONS, EVENTS, SESSIONS
 from schemas.values import Commit, Slice
 from transforms.stores.commit_log import CommitLog
-from transforms.stores.files import Output, Store, open_store
+from transforms.stores.files import Output, Store, open_store, writers
 from transforms.stores.parquet import DETECTIONS_LAYOUT, EVENTS_LAYOUT, FEW, SESSIONS_LAYOUT, encode, flat, part
 from transforms.stores.settings import Settings, commit_log
+from transforms.stores.side_by_side import SideBySide
 from transforms.stores.tree import path_of
 
-_WRITERS = 16
 
-
-def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPoolExecutor) -> Slice:
+def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: SideBySide) -> Slice:
     """Create the derived files of each commit; "already there" is success, the content is the same.
 
     The marker comes last and always, even without rows: `cloud_audit_logs`, without these `detections`.
@@ -51,8 +49,7 @@ def write_parquet(derived: Slice, store: Store, log: CommitLog, pool: ThreadPool
         log.completed(commit.partition, commit.number)
 
     if events is not None or derived.detections:
-        for _ in pool.map(write, range(len(derived.commits))):
-            pass
+        pool.map(write, range(len(derived.commits)))
     return derived
 
 
@@ -73,8 +70,8 @@ class _Write(beam.DoFn):
         self._output, self._settings = output, settings
 
     def setup(self) -> None:
-        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="write")
         self._store = open_store(self._output)
+        self._pool = writers(self._store, "write")
         self._log = commit_log(self._output, self._settings)
 
     def teardown(self) -> None:

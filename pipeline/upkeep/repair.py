@@ -12,7 +12,7 @@ from schemas.values import Partition
 from transforms.enrichment.book import NO_FILES, EnrichmentBook
 from transforms.providers.rows import committed_slice
 from transforms.rules.book import NO_RULES, RuleBook
-from transforms.stores.files import Output, Store, open_store
+from transforms.stores.files import Output, Store, open_store, writers
 from transforms.stores.settings import Settings, commit_log
 from transforms.stores.tree import list_files, list_partitions
 from transforms.write_parquet import write_parquet
@@ -37,10 +37,10 @@ def repair(
     """
     store, log = open_store(output), commit_log(output, settings)
     count = 0
-    with ThreadPoolExecutor(_LISTERS) as pool:
+    with ThreadPoolExecutor(_LISTERS) as pool, writers(store, "repair") as hands:
         for partition, number in incomplete(store, settings, pool, since):
             committed = committed_slice(log.read_commit(partition, number), partition, number)
-            write_parquet(derive(committed, settings, rules, enrichment), store, log, pool)
+            write_parquet(derive(committed, settings, rules, enrichment), store, log, hands)
             count += 1
             if on_commit:
                 on_commit()

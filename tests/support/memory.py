@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from transforms.stores.listed import Listed
+from transforms.stores.side_by_side import SideBySide
 
 
 class MemoryStore:
@@ -104,4 +106,5 @@ class SyncPool:
         pass
 
 
-SYNC: Any = SyncPool()
+SYNC = SideBySide(1, "test", patience_s=math.inf)
+"""Does everything in turn."""

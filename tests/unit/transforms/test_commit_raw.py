@@ -22,6 +22,7 @@ from transforms.normalize_records import normalize_records
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.local import LocalStore
 from transforms.stores.parquet import RAW_LAYOUT, encode, read_table
+from transforms.stores.side_by_side import SideBySide
 from transforms.stores.tree import path_of
 from transforms.write_parquet import write_parquet
 
@@ -132,7 +133,7 @@ def test_ids_of_any_form_are_compared_whole(log: CommitLog) -> None:
 
 def test_many_threads_over_one_log_commit_each_event_once(log: CommitLog, store: MemoryStore) -> None:
     slices = [exploded([record(n, day=f"2024-03-0{1 + n % 4}") for n in range(k, k + 12)]) for k in range(0, 40, 2)]
-    with ThreadPoolExecutor(8) as workers, ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(8) as workers, SideBySide(4, "commit") as pool:
         done = [*workers.map(lambda it: commit_raw(it, log, pool, NOW), slices)]
     held: Counter[str] = Counter()
     for path in store.files:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from support.trails import records, trail_key, trail_object
 
 from schemas.values import DeadLetter, Message, ObjectRef, Receipt, Slice
 from transforms import fetch_objects as module
-from transforms.fetch_objects import FetchLimits, fetch_objects
+from transforms.fetch_objects import FetchLimits, Readers, fetch_objects
 from transforms.in_hand import Hand
 from transforms.stores import queue
 from transforms.stores.aws import AwsFault
@@ -74,8 +73,7 @@ def fetched(
 ) -> list[Slice]:
     monkeypatch.setattr(module, "read_object", bucket.read)
     limits = FetchLimits(slice_bytes=slice_bytes)
-    with ThreadPoolExecutor(4) as pool:
-        return [*fetch_objects(messages, Hand(messages, SOURCES), SOURCES, limits, pool)]
+    return [*fetch_objects(messages, Hand(messages, SOURCES), SOURCES, limits, Readers.of(limits))]
 
 
 def acknowledged(slices: list[Slice]) -> list[str]:
@@ -241,14 +239,13 @@ def test_after_a_refusal_it_is_tried_whether_the_object_or_another_can_be_read(
 def test_tiny_objects_are_read_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each read waits until four are under way; read one after the other, none would ever end."""
     bucket, together = Bucket(a=ONE, b=TWO, c=ONE, d=TWO), threading.Barrier(4, timeout=30)
+    read = bucket.read
 
-    def read(wanted: ObjectRef, access: Any) -> Content:
+    def read_with_others(wanted: ObjectRef, access: Any) -> Content:
         together.wait()
-        return bucket.read(wanted, access)
+        return read(wanted, access)
 
-    monkeypatch.setattr(module, "read_object", read)
-    messages = [message(name, name) for name in "abcd"]
-    with ThreadPoolExecutor(4) as pool:
-        slices = [*fetch_objects(messages, Hand(messages, SOURCES), SOURCES, FetchLimits(), pool)]
+    monkeypatch.setattr(bucket, "read", read_with_others)
+    slices = fetched(monkeypatch, bucket, *(message(name, name) for name in "abcd"))
 
     assert sorted(acknowledged(slices)) == ["a", "b", "c", "d"]

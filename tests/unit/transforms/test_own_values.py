@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
+from support.memory import SYNC
 
 from pipeline.demo.organisation import organisation
 from schemas.datasets import EVENTS
@@ -57,10 +57,9 @@ def test_no_file_of_a_partition_holds_a_string_of_another(tmp_path: Path) -> Non
     store = LocalStore(tmp_path)
 
     log = CommitLog(store, EVENTS)
-    with ThreadPoolExecutor(4) as pool:
-        for exploded in Exploder(32_000_000).explode(Slice(objects=tuple(parts), documents=tuple(documents))):
-            committed, _ = commit_raw(exploded, log, pool, datetime(2026, 1, 1, tzinfo=UTC))
-            write_parquet(normalize_records(committed), store, log, pool)
+    for exploded in Exploder(32_000_000).explode(Slice(objects=tuple(parts), documents=tuple(documents))):
+        committed, _ = commit_raw(exploded, log, SYNC, datetime(2026, 1, 1, tzinfo=UTC))
+        write_parquet(normalize_records(committed), store, log, SYNC)
     accounts = {folder.name.removeprefix("account_id=") for folder in (tmp_path / "aws_s3_raw").iterdir()}
     assert len(accounts) == 4
     for path in tmp_path.glob("*/account_id=*/**/*.parquet"):
