@@ -11,6 +11,7 @@ from apache_beam.metrics import Metrics
 
 from schemas import counters
 from schemas.values import Receipt, Slice
+from transforms.dofn import StageFn
 from transforms.stores import queue
 from transforms.stores.sources import Source
 
@@ -38,7 +39,7 @@ class AcknowledgeMessages(beam.PTransform[Any, Any]):
         return slices | beam.ParDo(_Acknowledge(dict(self.sources))).with_output_types(int)
 
 
-class _Acknowledge(beam.DoFn):
+class _Acknowledge(StageFn):
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self._sources = sources
         self._deleted = Metrics.counter(counters.NAMESPACE, counters.MESSAGES_DELETED)

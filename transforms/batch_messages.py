@@ -13,6 +13,7 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.timestamp import Timestamp
 
 from schemas.values import Batch, Message
+from transforms.dofn import StageFn
 from transforms.stores.keys import facts
 
 
@@ -64,7 +65,7 @@ def _batch(_: str, messages: Iterable[Message]) -> Batch:
     return Batch(tuple(messages))
 
 
-class _Bundle(beam.DoFn):
+class _Bundle(StageFn):
     """When a bundle ends: its messages together, then the troubled ones one by one, the least received first.
 
     So what brings a worker down does it after everything else of the bundle is through.

@@ -23,6 +23,7 @@ from schemas.digests import Digests, digests_of, first_of_each, order_by_time
 from schemas.partitions import partitions_of
 from schemas.texts import gathered, lengths
 from schemas.values import Commit, ObjectPart, Partition, Slice
+from transforms.dofn import StageFn
 from transforms.providers import PROVIDERS_BY_NAME, Provider
 from transforms.providers.rows import committed_slice
 from transforms.stores.commit_log import CommitLog
@@ -221,7 +222,7 @@ class CommitRaw(beam.PTransform[Any, Any]):
         return slices | beam.ParDo(_Commit(self.output, self.settings)).with_output_types(Slice)
 
 
-class _Commit(beam.DoFn):
+class _Commit(StageFn):
     def __init__(self, output: Output, settings: Settings) -> None:
         self._output, self._settings = output, settings
         self._commits = Metrics.counter(counters.NAMESPACE, counters.COMMITS)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from schemas.datasets import EVENTS
 from schemas.dictionaries import Places, places
 from schemas.values import Slice
+from transforms.dofn import StageFn
 from transforms.enrichment.access_levels import access_level
 from transforms.enrichment.accounts import Account, Caller, caller
 from transforms.enrichment.addresses import AWS_SERVICE, Address, address
@@ -106,7 +107,7 @@ class EnrichEvents(beam.PTransform[Any, Any]):
         return slices | beam.ParDo(_Enrich(self.book)).with_output_types(Slice)
 
 
-class _Enrich(beam.DoFn):
+class _Enrich(StageFn):
     def __init__(self, book: EnrichmentBook) -> None:
         self._book = book
 

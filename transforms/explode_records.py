@@ -19,6 +19,7 @@ import pyarrow as pa
 from schemas.partitions import partitions_of
 from schemas.values import DeadLetter, Document, ObjectPart, ObjectRef, Slice
 from transforms.decoding.records import sort_out, split_records
+from transforms.dofn import StageFn
 from transforms.gathering import Gathered, Tally
 from transforms.stores.parquet import own_values
 
@@ -166,7 +167,7 @@ class ExplodeRecords(beam.PTransform[Any, Any]):
         return slices | beam.ParDo(_Explode(self.record_bytes)).with_output_types(Slice)
 
 
-class _Explode(beam.DoFn):
+class _Explode(StageFn):
     def __init__(self, record_bytes: int) -> None:
         self._record_bytes = record_bytes
 

@@ -23,6 +23,7 @@ from schemas.values import LOCAL, Batch, DeadLetter, Document, Message, ObjectPa
 from transforms import in_hand
 from transforms.decoding.documents import Opened, open_documents
 from transforms.decoding.inflate import Caps
+from transforms.dofn import StageFn
 from transforms.in_hand import Hand, reading_order
 from transforms.stores.aws import Access, AwsFault
 from transforms.stores.objects import Content, read_object, touch_object
@@ -287,7 +288,7 @@ class FetchObjects(beam.PTransform[Any, Any]):
         return batches | beam.ParDo(_Fetch(dict(self.sources), self.limits)).with_output_types(Slice)
 
 
-class _Fetch(beam.DoFn):
+class _Fetch(StageFn):
     def __init__(self, sources: Mapping[str, Source], limits: FetchLimits) -> None:
         self._sources, self._limits = sources, limits
         self._expired = Metrics.counter(counters.NAMESPACE, counters.MESSAGES_EXPIRED)

@@ -10,6 +10,7 @@ import apache_beam as beam
 
 from schemas.values import Slice
 from transforms.detections import united
+from transforms.dofn import StageFn
 from transforms.rules.book import RuleBook
 
 
@@ -39,7 +40,7 @@ class MatchRules(beam.PTransform[Any, Any]):
         return slices | beam.ParDo(_Match(self.book)).with_output_types(Slice)
 
 
-class _Match(beam.DoFn):
+class _Match(StageFn):
     def __init__(self, book: RuleBook) -> None:
         self._book = book
 

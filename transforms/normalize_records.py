@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from schemas.datasets import EVENTS
 from schemas.values import Slice
+from transforms.dofn import StageFn
 from transforms.providers import PROVIDERS_BY_NAME
 from transforms.stores.parquet import conform
 
@@ -42,6 +43,6 @@ class NormalizeRecords(beam.PTransform[Any, Any]):
         return slices | beam.ParDo(_Normalize()).with_output_types(Slice)
 
 
-class _Normalize(beam.DoFn):
+class _Normalize(StageFn):
     def process(self, committed: Slice) -> Iterator[Slice]:
         yield normalize_records(committed)

@@ -25,6 +25,7 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 from schemas import counters
 from schemas.errors import AccessError
 from schemas.values import Delivery
+from transforms.dofn import StageFn
 from transforms.stores import queue
 from transforms.stores.aws import AwsFault
 from transforms.stores.sources import Source
@@ -189,7 +190,7 @@ class ReceiveMessages(beam.PTransform[Any, Any]):
         return spread | "Poll" >> beam.ParDo(_Stream(limits)).with_output_types(Delivery)
 
 
-class _Receive(beam.DoFn):
+class _Receive(StageFn):
     def __init__(self) -> None:
         self._count = Metrics.counter(counters.NAMESPACE, counters.MESSAGES_RECEIVED)
         self._errors = Metrics.counter(counters.NAMESPACE, counters.RECEIVE_ERRORS)
@@ -260,7 +261,7 @@ class _OpenForEver(RestrictionProvider):
         """A draining engine wants no more: what was not received stays in the queue."""
 
 
-class _Stream(beam.DoFn):
+class _Stream(StageFn):
     """Polls once within its limits, then hands the rest back; a failing queue is asked less often.
 
     Flink calls all pollers of a task in one bundle, and only its end passes on what they received. So the first of a

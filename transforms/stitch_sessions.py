@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from schemas.datasets import SESSIONS
 from schemas.values import Commit, Slice
+from transforms.dofn import StageFn
 from transforms.stores.parquet import conform, flat
 
 FRAGMENT, LINK = "fragment", "link"
@@ -270,6 +271,6 @@ class StitchSessions(beam.PTransform[Any, Any]):
         return slices | beam.ParDo(_Stitch()).with_output_types(Slice)
 
 
-class _Stitch(beam.DoFn):
+class _Stitch(StageFn):
     def process(self, normalized: Slice) -> Iterator[Slice]:
         yield stitch_sessions(normalized)

@@ -16,6 +16,7 @@ from apache_beam.metrics import Metrics
 from schemas import counters
 from schemas.datasets import DEAD_LETTERS
 from schemas.values import DeadLetter, Slice
+from transforms.dofn import StageFn
 from transforms.stores.files import Output, Store, open_store
 from transforms.stores.keys import facts
 
@@ -77,7 +78,7 @@ class WriteDeadLetters(beam.PTransform[Any, Any]):
         return slices | beam.ParDo(_Write(self.output)).with_output_types(Slice)
 
 
-class _Write(beam.DoFn):
+class _Write(StageFn):
     def __init__(self, output: Output) -> None:
         self._output = output
         self._letters = Metrics.counter(counters.NAMESPACE, counters.DEAD_LETTERS)

@@ -17,6 +17,7 @@ from apache_beam.metrics import Metrics
 from schemas import counters
 from schemas.datasets import INGEST_LOG
 from schemas.values import ObjectPart, ObjectRef, Slice
+from transforms.dofn import StageFn
 from transforms.stores.files import Output, Store, open_store
 from transforms.stores.keys import facts, is_of_tree
 from transforms.stores.parquet import LOG_LAYOUT, encode
@@ -148,7 +149,7 @@ class WriteIngestLog(beam.PTransform[Any, Any]):
         return slices | beam.ParDo(_Write(self.output, self.run_id)).with_output_types(Slice)
 
 
-class _Write(beam.DoFn):
+class _Write(StageFn):
     def __init__(self, output: Output, run_id: str) -> None:
         self._output, self._run_id = output, run_id
         self._outcomes = {

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from schemas.datasets import DETECTIONS, EVENTS, SESSIONS
 from schemas.values import Commit, Slice
+from transforms.dofn import StageFn
 from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output, Store, open_store, writers
 from transforms.stores.parquet import DETECTIONS_LAYOUT, EVENTS_LAYOUT, FEW, SESSIONS_LAYOUT, encode, flat, part
@@ -65,7 +66,7 @@ class WriteParquet(beam.PTransform[Any, Any]):
         return slices | beam.ParDo(_Write(self.output, self.settings)).with_output_types(Slice)
 
 
-class _Write(beam.DoFn):
+class _Write(StageFn):
     def __init__(self, output: Output, settings: Settings) -> None:
         self._output, self._settings = output, settings
 

@@ -27,10 +27,27 @@ _WORK = {
 _STEP = re.compile(r" \[while running '[^']*'\]")
 
 
+class _Options(PipelineOptions):
+    """Beam's options, each view made once.
+
+    Beam asks for some hundred in a run, all over the same values, and to make one takes a parser of arguments.
+    """
+
+    def view_as(self, cls: type[Any]) -> Any:
+        views: dict[type[Any], Any] = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy makes views of its own."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_views"}
+
+
 def run(build: Callable[[beam.Pipeline], Any], beam_flags: Sequence[str] = ()) -> Counter[str]:
     """Build, run to the end, and return the counters by name. Raises what a stage raised."""
     flags = list(beam_flags) if engine(beam_flags) else [*beam_flags, f"--runner={LOCAL_RUNNER}"]
-    pipeline = beam.Pipeline(options=PipelineOptions(flags))
+    pipeline = beam.Pipeline(options=_Options(flags))
     build(pipeline)
     _settle()
     try:
@@ -44,7 +61,7 @@ def run(build: Callable[[beam.Pipeline], Any], beam_flags: Sequence[str] = ()) -
 
 def engine(beam_flags: Sequence[str]) -> str | None:
     """The engine that the flags ask for; None for this machine's own runner."""
-    return engine_of(PipelineOptions(list(beam_flags)))
+    return engine_of(PipelineOptions(list(beam_flags))) if beam_flags else None
 
 
 def engine_of(options: PipelineOptions) -> str | None:

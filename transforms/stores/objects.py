@@ -41,7 +41,10 @@ def local_ref(path: str) -> ObjectRef:
 
     Raises OSError, and `AwsFault` for what is no file: to read a pipe would wait for ever.
     """
-    found = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
+    return _local_ref(path, os.stat(path))  # noqa: PTH116 - a Path costs more than the call
+
+
+def _local_ref(path: str, found: os.stat_result) -> ObjectRef:
     if not stat.S_ISREG(found.st_mode):
         raise AwsFault("missing", "EINVAL", f"{path} is no regular file")
     return ObjectRef(LOCAL, path, etag=f"{found.st_size}-{found.st_mtime_ns}", size=found.st_size)
@@ -137,13 +140,25 @@ def _download(ref: ObjectRef) -> Content:
 def _read_file(ref: ObjectRef) -> Content:
     path = ref.key
     try:
-        found = local_ref(path)
-        size = found.size or 0
-        if size > _IN_MEMORY:
-            return Content(found, open(path, "rb"), size)  # noqa: PTH123
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            return Content(found, file.readall(), size)
+        # As few calls as can be: a Python file makes twice as many, of which each costs as much as small records do.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            found = _local_ref(path, os.fstat(handle))
+            size = found.size or 0
+            if size > _IN_MEMORY:
+                return Content(found, open(path, "rb"), size)  # noqa: PTH123
+            return Content(found, _bytes_of(handle, size), size)
+        finally:
+            os.close(handle)
     except FileNotFoundError as error:
         raise AwsFault("missing", "ENOENT", f"{path} does not exist") from error
     except OSError as error:
         raise AwsFault("denied", str(error.errno), f"{path} cannot be read: {error.strerror}") from error
+
+
+def _bytes_of(handle: int, size: int) -> bytes:
+    """The file as it was when it had this size; shorter, if it has been cut since."""
+    content = os.read(handle, size)
+    while len(content) < size and (more := os.read(handle, size - len(content))):
+        content += more
+    return content
