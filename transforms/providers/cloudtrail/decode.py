@@ -20,8 +20,7 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import accumulate, count
-from operator import attrgetter
+from itertools import accumulate, count, repeat
 from typing import Any
 
 import msgspec
@@ -35,6 +34,7 @@ from transforms.providers.cloudtrail.event_facts import KEY
 from transforms.providers.cloudtrail.lenient import REFUSED, UnreadableError
 from transforms.providers.cloudtrail.record import (
     MEMBERS,
+    Addendum,
     Record,
     decode_record,
     instead,
@@ -66,6 +66,9 @@ _LOW, _HIGH = pa.scalar(FIRST, MICROS_UTC), pa.scalar(END, MICROS_UTC)
 Key = tuple[Any, ...]
 """Values of the fields in `KEY`."""
 
+Members = dict[str, Sequence[Any]]
+"""The values of each field of the records, one a record."""
+
 Texts = dict[int, str]
 """A text for a few rows."""
 
@@ -80,25 +83,26 @@ def _decode(raws: Sequence[RawRecord]) -> pa.Table:
     problems: Texts = {}
     notes: Texts = {}
     records = _read(raws, problems, notes)
-    codes, keys = _interned(records)
+    members = _members(records)
+    codes, keys = _interned(members)
     if any(map(_is_unnamed, keys)):
         _complete(records, raws, problems)
-        codes, keys = _interned(records)
-    # An empty id is none: it would make all records that have it the same event.
-    ids = pa.array([id_ or None for id_ in _column(records, "event_id")], pa.string())
+        members = _members(records)
+        codes, keys = _interned(members)
+    ids = _ids(members["event_id"])
     return pa.table(
         {
             "event_id": ids,
-            "event_time": _times(records, raws, problems),
-            "record_account": _accounts(records),
+            "event_time": _times(members["event_time"], raws, problems),
+            "record_account": _accounts(members["recipient_account_id"], members["user_identity"]),
             "problem": _sparse(problems, len(raws)),
             "event_key": _event_keys(codes, keys),
-            **{name: _part(records, name).dictionary_encode() for name in _PARTS},
-            **{name: _text(records, name).dictionary_encode() for name in _REPEATING},
-            "request_id": _text(records, "request_id"),
-            "shared_event_id": _text(records, "shared_event_id"),
+            **{name: _part(members[name]).dictionary_encode() for name in _PARTS},
+            **{name: _text(members[name]).dictionary_encode() for name in _REPEATING},
+            "request_id": _text(members["request_id"]),
+            "shared_event_id": _text(members["shared_event_id"]),
             "has_event_id": ids.is_valid(),
-            **_addenda(records),
+            **_addenda(members["addendum"]),
             "notes": _sparse(notes, len(raws)),
         }
     )
@@ -136,25 +140,30 @@ def _read_one(row: int, raw: RawRecord, problems: Texts, notes: Texts) -> Record
     return record
 
 
-def _column(records: list[Record], name: str) -> list[Any]:
-    return list(map(attrgetter(name), records))
+def _members(records: list[Record]) -> Members:
+    columns = zip(*map(msgspec.structs.astuple, records), strict=True) if records else repeat(())
+    return dict(zip(Record.__struct_fields__, columns, strict=False))
 
 
-def _text(records: list[Record], name: str) -> Array:
-    return pa.array(_column(records, name), pa.string())
+def _ids(ids: Sequence[str | None]) -> Array:
+    """An empty id is none: it would make all records that have it the same event."""
+    return _text([id_ or None for id_ in ids] if "" in ids else ids)
 
 
-def _part(records: list[Record], name: str) -> Array:
+def _text(texts: Sequence[str | None]) -> Array:
+    return pa.array(texts, pa.string())
+
+
+def _part(raws: Sequence[msgspec.Raw]) -> Array:
     """The text of a part, copied once."""
-    raws = _column(records, name)
     offsets = array("i", accumulate(map(len, raws), initial=0))
     return pa.Array.from_buffers(pa.binary(), len(raws), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(raws))])
 
 
-def _interned(records: list[Record]) -> tuple[array[int], list[Key]]:
+def _interned(members: Members) -> tuple[array[int], list[Key]]:
     """Each record's code, and the key of each code."""
     codes: defaultdict[Key, int] = defaultdict(count().__next__)
-    return array("i", map(codes.__getitem__, map(attrgetter(*KEY), records))), list(codes)
+    return array("i", map(codes.__getitem__, zip(*map(members.__getitem__, KEY), strict=True))), list(codes)
 
 
 def _is_unnamed(key: Key) -> bool:
@@ -173,8 +182,7 @@ def _complete(records: list[Record], raws: Sequence[RawRecord], problems: Texts)
             problems[row] = problem
 
 
-def _times(records: list[Record], raws: Sequence[RawRecord], problems: Texts) -> Any:
-    texts = _column(records, "event_time")
+def _times(texts: Sequence[str | None], raws: Sequence[RawRecord], problems: Texts) -> Any:
     times: Any = parse_times(texts)
     usable: Any = pc.and_(pc.greater_equal(times, _LOW), pc.less(times, _HIGH))
     if usable.null_count == 0 and usable.true_count == len(usable):
@@ -192,16 +200,15 @@ def _time_problem(is_usable: bool | None, text: str | None, raw: RawRecord) -> s
     return "eventTime is not a readable time" if text and kind == "a string" else f"eventTime is {kind}"
 
 
-def _accounts(records: list[Record]) -> Array:
+def _accounts(recipients: Sequence[str | None], identities: Sequence[msgspec.Raw]) -> Array:
     """The recipient's account; where the record names none, the account of the caller."""
-    recipients = _column(records, "recipient_account_id")
     accounts = {text: account(text) for text in set(recipients)}
     values = list(map(accounts.__getitem__, recipients))
     if None in accounts.values():
         callers: dict[bytes, str | None] = {}
         for row, value in enumerate(values):
             if value is None:
-                values[row] = _caller_account(bytes(records[row].user_identity), callers)
+                values[row] = _caller_account(bytes(identities[row]), callers)
     return pa.array(values, pa.string())
 
 
@@ -218,8 +225,7 @@ def _event_keys(codes: array[int], keys: list[Key]) -> Encoded:
     )
 
 
-def _addenda(records: list[Record]) -> dict[str, Array]:
-    addenda = _column(records, "addendum")
+def _addenda(addenda: Sequence[Addendum | None]) -> dict[str, Array]:
     if addenda.count(None) == len(addenda):
         nothing = pa.nulls(len(addenda), pa.string())
         return {"addendum_of_event_id": nothing, "addendum_reason": nothing}
