@@ -26,7 +26,8 @@ from transforms.stores.keys import facts
 
 _UNKNOWN = "a record of no known kind of log"
 _NOT_UTF8 = "a record is not in UTF-8 (RFC 8259, 8.1)"
-_CHUNK = 1_024
+# Records that are decoded together: what a table costs is paid once for them, and they are in the cache still.
+_CHUNK = 4_096
 _NAMESPACE = uuid.UUID("6f0c6a3e-3d0a-5d39-9f0e-0d5a6f1f6b1c")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,13 +52,33 @@ class Tally:
     final: int | None = None
 
 
+@dataclass
+class _Waiting:
+    """Records that are not decoded yet, with their places and objects; their `texts` where these are known."""
+
+    records: list[RawRecord] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
+    texts: list[Any] = field(default_factory=list)
+
+    def add(
+        self, records: Sequence[RawRecord], places: Sequence[int], indices: Sequence[int], texts: Any = None
+    ) -> None:
+        self.records += records
+        self.places += places
+        self.indices += indices
+        if texts is not None:
+            self.texts.append(texts)
+
+
 class Gathered:
     """Records of a slice, decoded in chunks while they are in the processor's cache."""
 
     def __init__(self, filled: Slice, tallies: Sequence[Tally]) -> None:
         self._parts = filled.objects
         self._tallies = tallies
-        self._waiting: dict[str, tuple[list[RawRecord], list[int], list[int]]] = {}
+        # By provider, and apart from them the records whose texts are known as views of their documents.
+        self._waiting: dict[tuple[str, bool], _Waiting] = {}
         # By provider, and apart from them the rows of raw trees, which have their sources and times already.
         self._chunks: dict[tuple[str, bool], list[pa.Table]] = {}
 
@@ -73,28 +94,25 @@ class Gathered:
             self._add_unknown(records, places, index)
             return
         self._tallies[index].provider = provider.name
-        if split.texts is None:
-            self._put(provider, records, places, [index] * len(records))
-            return
+        self._put(provider, records, places, [index] * len(records), split.texts)
+
+    def _put(
+        self,
+        provider: Provider,
+        records: Sequence[RawRecord],
+        places: Sequence[int],
+        indices: Sequence[int],
+        texts: Any = None,
+    ) -> None:
+        key = provider.name, texts is not None
         # Even parts: a short last one would cost as much as a whole.
         size = ceil(len(records) / ceil(len(records) / _CHUNK))
         for start in range(0, len(records), size):
-            stop = start + size
-            part = records[start:stop]
-            self._decode(provider, part, places[start:stop], [index] * len(part), split.texts[start:stop])
-
-    def _put(
-        self, provider: Provider, records: Sequence[RawRecord], places: Sequence[int], indices: Sequence[int]
-    ) -> None:
-        for start in range(0, len(records), _CHUNK):
-            stop = start + _CHUNK
-            # Anew for each chunk: decoding takes the lists away.
-            waiting = self._waiting.setdefault(provider.name, ([], [], []))
-            waiting[0].extend(records[start:stop])
-            waiting[1].extend(places[start:stop])
-            waiting[2].extend(indices[start:stop])
-            if len(waiting[0]) >= _CHUNK // 2:
-                self._decode_waiting(provider)
+            part = slice(start, start + size)
+            waiting = self._waiting.setdefault(key, _Waiting())
+            waiting.add(records[part], places[part], indices[part], None if texts is None else texts[part])
+            if len(waiting.records) >= _CHUNK // 2:
+                self._decode_waiting(key)
 
     def _add_unknown(self, records: Sequence[RawRecord], places: Sequence[int], index: int) -> None:
         """The first record is of no known kind: the object is foreign, or each record is told by itself."""
@@ -137,8 +155,8 @@ class Gathered:
 
     def tables(self) -> list[tuple[str, pa.Table]]:
         """Each provider's records, every column in one piece."""
-        for name in [*self._waiting]:
-            self._decode_waiting(PROVIDERS_BY_NAME[name])
+        for key in [*self._waiting]:
+            self._decode_waiting(key)
         found = []
         while self._chunks:
             (name, are_rows), chunks = self._chunks.popitem()
@@ -150,22 +168,24 @@ class Gathered:
         columns = {} if are_rows else self._sources(records["object_index"].combine_chunks())
         return _with_columns(records, columns | {"raw_json": by_index(records["raw_json"].combine_chunks())})
 
-    def _decode_waiting(self, provider: Provider) -> None:
-        records, places, indices = self._waiting.pop(provider.name, ([], [], []))
-        if not records:
-            return
-        texts = _joined_texts(records)
+    def _decode_waiting(self, key: tuple[str, bool]) -> None:
+        """Decode what waits; what is not UTF-8 is a dead letter."""
+        waiting = self._waiting.pop(key)
+        provider = PROVIDERS_BY_NAME[key[0]]
+        texts = pa.concat_arrays(waiting.texts) if waiting.texts else _joined_texts(waiting.records)
         if texts is not None:
-            self._decode(provider, records, places, indices, texts)
+            self._decode(provider, waiting.records, waiting.places, waiting.indices, texts)
             return
-        keep = [_is_utf8(record) for record in records]
-        for record, place, index, good in zip(records, places, indices, keep, strict=True):
-            if not good:
+        kept = _Waiting()
+        for row in zip(waiting.records, waiting.places, waiting.indices, strict=True):
+            record, place, index = row
+            if _is_utf8(record):
+                kept.add([record], [place], [index])
+            else:
                 self.reject(index, place, _stranger(bytes(record)))
-        kept = [it for it, good in zip(zip(records, places, indices, strict=True), keep, strict=True) if good]
-        if kept:
-            self._put(provider, *(list(column) for column in zip(*kept, strict=True)))
-            self._decode_waiting(provider)
+        if kept.records:
+            self._waiting[key] = kept
+            self._decode_waiting(key)
 
     def _decode(
         self,

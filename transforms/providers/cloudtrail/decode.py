@@ -47,7 +47,7 @@ from transforms.providers.cloudtrail.times import END, FIRST, MICROS_UTC, parse_
 from transforms.providers.cloudtrail.unusual import complete
 from transforms.providers.cloudtrail.user_identity import account, known, read_user_identity
 
-CHUNK_RECORDS = 1_024
+CHUNK_RECORDS = 4_096
 
 _PARTS = ("user_identity", "resources", "tls_details")
 _REPEATING = ("source_ip_address", "user_agent", "vpc_endpoint_id", "vpc_endpoint_account_id", "error_message")
