@@ -254,7 +254,12 @@ def _read_all(
             message = hand.first(ref)
             if message is None:
                 continue
-            running.append((ref, reader.submit(_read, ref, sources[message.source].access)))
+            access = sources[message.source].access
+            if reader.in_turn:
+                watch()
+                yield ref, reader.here(_read, ref, access)
+                continue
+            running.append((ref, reader.submit(_read, ref, access)))
             in_flight += _size(ref)
         if running:
             ref, future = running.popleft()

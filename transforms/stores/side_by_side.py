@@ -8,6 +8,7 @@ or on a slow disk.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, Self, TypeVar
@@ -39,18 +40,15 @@ class SideBySide:
 
     @property
     def in_turn(self) -> bool:
-        """Whether work is done at once, in the caller's thread."""
+        """Whether work is better done in the caller's thread."""
         return self._patience_s is not None
 
-    def submit(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """The work's future; in turn it is done already, and what it raises is raised here."""
-        if not self.in_turn:
-            return self._pool.submit(work, *args, **kwargs)
+    def here(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The work's result, done in the caller's thread; how long it waited is noted."""
         started, worked = time.perf_counter(), time.thread_time()
-        done: Future[R] = Future()
-        done.set_result(work(*args, **kwargs))
+        result = work(*args, **kwargs)
         self._note(time.perf_counter() - started - (time.thread_time() - worked))
-        return done
+        return result
 
     def _note(self, waited_s: float) -> None:
         self._waited_s += waited_s
@@ -58,12 +56,19 @@ class SideBySide:
         if self._done >= _EVIDENCE and self._waited_s > self._done * (self._patience_s or 0.0):
             self._patience_s = None
 
+    def submit(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """The future of work that is done in a thread."""
+        return self._pool.submit(work, *args, **kwargs)
+
     def map(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """The work's result for each item. Raises what the first of them raised; what has not begun then is not."""
-        futures: list[Future[R]] = []
+        rest = deque(items)
+        done: list[R] = []
+        while rest and self.in_turn:
+            done.append(self.here(work, rest.popleft()))
+        futures = [self.submit(work, item) for item in rest]
         try:
-            futures.extend(self.submit(work, item) for item in items)
-            return [it.result() for it in futures]
+            return done + [it.result() for it in futures]
         finally:
             for future in futures:
                 future.cancel()
