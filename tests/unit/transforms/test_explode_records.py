@@ -14,6 +14,7 @@ from support.records import ACCOUNT, NOW, OTHER, compact, envelope, event_id, fi
 
 from schemas.datasets import EVENTS, RAW
 from schemas.values import DeadLetter, Document, NoRecord, ObjectPart, ObjectRef, Slice
+from transforms import gathering
 from transforms.commit_raw import commit_raw
 from transforms.explode_records import Exploder
 from transforms.stores.commit_log import CommitLog
@@ -209,3 +210,36 @@ def test_rows_of_a_raw_tree_beside_texts_keep_their_source_and_time_and_the_othe
         event_id("c"): (reference("new").key, 2025),
     }
     assert [part.records for it in found for part in it.objects if part.last] == [2, 1]
+
+
+@pytest.mark.parametrize("together", [300, 700, 5_000])
+def test_records_are_the_same_rows_however_many_documents_are_decoded_together(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long documents, short ones, one with bad records, one that is not plain ASCII, one that is not UTF-8."""
+    bad = [record(f"bad{n}", **({"eventTime": "never"} if n % 100 == 50 else {})) for n in range(350)]
+    texts = [
+        envelope([record(f"a{n}") for n in range(600)]),
+        envelope([record(f"b{n}") for n in range(3)]),
+        envelope(bad),
+        envelope([record(f"c{n}", userAgent="caf\u00e9") for n in range(280)]).replace(b"\\u00e9", "é".encode()),
+        envelope([record(f"d{n}", userAgent="caf!") for n in range(270)]).replace(b"caf!", b"caf\xe9", 1),
+        envelope([record(f"e{n}") for n in range(1_500)]),
+    ]
+    refs = [reference(name) for name in "abcdef"]
+    alone = [explode(text, ref) for text, ref in zip(texts, refs, strict=True)]
+
+    monkeypatch.setattr(gathering, "_CHUNK", together)
+    (found,) = Exploder(CAP).explode(
+        Slice(
+            objects=tuple(ObjectPart("default", ref, None) for ref in refs),
+            documents=tuple(Document(place, text=text) for place, text in enumerate(texts)),
+        )
+    )
+
+    names = ["source_key", "source_index", "event_id", "event_time", "raw_json", "user_agent", "event_key"]
+    expected = [row for each in alone for row in zip(*(column(each, name) for name in names), strict=True)]
+    assert sorted(zip(*(column(found, name) for name in names), strict=True)) == sorted(expected)
+    assert len(expected) == 600 + 3 + 347 + 280 + 269 + 1_500
+    assert sorted(found.dead_letters, key=str) == sorted(letters(alone), key=str)
+    assert [it.records for it in found.objects] == [it.objects[0].records for it in alone]

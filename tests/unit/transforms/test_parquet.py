@@ -71,6 +71,14 @@ def columns_of(content: bytes) -> dict[str, pq.ColumnChunkMetaData]:
     return {it.path_in_schema: it for it in map(group.column, range(group.num_columns))}
 
 
+def test_ids_stand_without_their_lengths_between_them_and_times_as_steps_in_larger_files() -> None:
+    for name, content in stored(FEW).items():
+        encodings = {path: set(it.encodings) for path, it in columns_of(content).items()}
+        assert "DELTA_LENGTH_BYTE_ARRAY" in encodings["event_id"], name
+        assert "DELTA_BINARY_PACKED" in encodings["event_time"], name
+        assert "DELTA_LENGTH_BYTE_ARRAY" not in encodings.get("raw_json", set()), name
+
+
 def test_a_file_of_a_few_rows_has_no_dictionaries_and_any_larger_one_is_zstd() -> None:
     few, many = (stored(count) for count in (FEW - 1, FEW))
     for dataset in (RAW, EVENTS):
