@@ -6,10 +6,11 @@ import logging
 import os
 import re
 import uuid
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -202,18 +203,39 @@ def as_messages(refs: Iterable[ObjectRef], source: str) -> Iterator[Message]:
     return (Message(source, (ref,)) for ref in refs)
 
 
-def cut(messages: Iterable[Message], run_bytes: int = RUN_BYTES) -> Iterator[Batch]:
+def cut(messages: Iterable[Message], run_bytes: int = RUN_BYTES, workers: int = 1) -> Iterator[Batch]:
     """Runs of about `run_bytes`, or 10,000 objects; within a window of 50,000, one account and day after the other.
 
-    A run ends where an account's day ends once it is half full, so that runs side by side seldom share a partition.
+    Those that share an account and day would, side by side, each write a file again that the other has come first
+    with. So a run ends where an account's day ends once it is half full, and for several `workers` the runs of one
+    account's day stand as far apart as can be.
     """
     window: list[Message] = []
     for message in messages:
         window.append(message)
         if len(window) == _WINDOW:
-            yield from _cut_window(window, run_bytes)
+            yield from _apart(_cut_window(window, run_bytes), workers)
             window = []
-    yield from _cut_window(window, run_bytes)
+    yield from _apart(_cut_window(window, run_bytes), workers)
+
+
+def _apart(runs: Iterator[Batch], workers: int) -> Iterator[Batch]:
+    """Those of another account's day than the last `workers` first, and of these the days with most runs left."""
+    if workers == 1:
+        yield from runs
+        return
+    waiting: defaultdict[tuple[str, ...], deque[Batch]] = defaultdict(deque)
+    for run in runs:
+        waiting[_order(run.messages[0])[:2]].append(run)
+    turns: dict[tuple[str, ...], int] = {}
+    for turn in count():
+        if not waiting:
+            return
+        group = max(waiting, key=lambda it: (min(turn - turns.get(it, -workers), workers), len(waiting[it])))
+        turns[group] = turn
+        yield waiting[group].popleft()
+        if not waiting[group]:
+            del waiting[group]
 
 
 def _cut_window(window: list[Message], run_bytes: int) -> Iterator[Batch]:

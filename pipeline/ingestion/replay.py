@@ -51,7 +51,7 @@ def replay_all(
     passed: Counter[str] = Counter()
     fresh = _fresh(listed, done, passed)
     with stopping(), Display("replaying", bounded=True, quiet=quiet) as display:
-        chunks = _listed_ahead(cut(fresh, RUN_BYTES if workers == 1 else SHARED_RUN_BYTES), display)
+        chunks = _listed_ahead(cut(fresh, RUN_BYTES if workers == 1 else SHARED_RUN_BYTES, workers), display)
         results = (
             _run_here(plan, chunks, beam_flags)
             if workers == 1

@@ -10,6 +10,7 @@ from support.trails import trail_key
 from schemas.values import Message, ObjectRef
 from transforms import list_objects as module
 from transforms.list_objects import cut
+from transforms.stores.keys import facts
 
 ACCOUNTS = ("111122223333", "444455556666")
 DAYS = ("2026-01-11", "2026-01-12", "2026-01-13")
@@ -60,3 +61,22 @@ def test_a_message_without_objects_is_kept() -> None:
     (chunk,) = cut([Message("dead_letters")])
 
     assert chunk.messages == (Message("dead_letters"),)
+
+
+@given(MESSAGES, st.integers(2, 5))
+def test_for_several_workers_the_same_runs_come_in_another_order(messages: list[Message], workers: int) -> None:
+    assert sorted(cut(messages, workers=workers), key=repr) == sorted(cut(messages), key=repr)
+
+
+def test_runs_of_one_accounts_day_stand_apart_for_several_workers() -> None:
+    """One day has five runs, three have one: at each moment two workers are at different days while there are any."""
+    counts = {"2026-01-11": 50, "2026-01-12": 10, "2026-01-13": 10, "2026-01-14": 10}
+    messages = [message(n, ACCOUNTS[0], day, 10) for day, count in counts.items() for n in range(count)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_WINDOW", 100)
+        days = [facts(chunk.messages[0].objects[0].key).day for chunk in cut(messages, workers=2)]
+    assert days == [
+        *("2026-01-11", "2026-01-12", "2026-01-11", "2026-01-13", "2026-01-11", "2026-01-14"),
+        *("2026-01-11", "2026-01-11"),
+    ]
