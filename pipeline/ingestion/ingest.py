@@ -15,6 +15,7 @@ from pipeline.ingestion.breaker import Breakers
 from pipeline.ingestion.halving import FORESEEN, run_halves
 from pipeline.ingestion.runs import run
 from pipeline.ingestion.summary import Summary
+from pipeline.memory import give_back
 from pipeline.terminal.progress import Display
 from pipeline.terminal.stopping import stopping
 from schemas import counters
@@ -143,6 +144,8 @@ def ingest_until_stopped(
             elif until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s:
                 break
             elif due and until_idle_s is None:
+                if not rest.seconds:
+                    give_back()
                 rest = rest.longer()
                 STOP.wait(rest.seconds)
     breakers.refuse()

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
@@ -160,6 +163,17 @@ def test_a_role_is_assumed_with_external_id_and_session_name(faulty: World) -> N
     assert client("s3", role) is client("s3", role)
     client("s3", role).list_objects_v2(Bucket=faulty.bucket)
     assert len(faulty.proxy.calls("AssumeRole")) == 1
+
+
+def test_threads_that_need_a_client_at_once_get_the_same_one() -> None:
+    access, together = Access(region="eu-west-3", endpoint_url="http://127.0.0.1:9"), threading.Barrier(8, timeout=30)
+
+    def first(_: int) -> Any:
+        together.wait()
+        return client("s3", access)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(it) for it in pool.map(first, range(8))}) == 1
 
 
 def test_the_principal_is_the_role_where_sts_gives_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
