@@ -21,9 +21,10 @@ _EVIDENCE = 8
 
 
 class SideBySide:
-    """Does work in `threads` threads; with a `patience_s`, in the caller's, until it proves to be mostly waiting.
+    """Does work in `threads` threads; with a `patience_s`, in the caller's until it proves to be mostly waiting.
 
-    That is: until a piece of work has waited for longer than `patience_s` on average, one time in eight or more.
+    That is: until a piece of work has waited for more than `patience_s`, on average of all so far, eight or more.
+    Waiting is the time in which it had no processor.
     """
 
     def __init__(self, threads: int, name: str, patience_s: float | None = None) -> None:
