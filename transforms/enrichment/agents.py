@@ -90,8 +90,18 @@ _TOOLS: tuple[tuple[str, str, str], ...] = (
 )
 
 _VERSION = r"(?:[/# ]v?(?P<version>\d[\w.+-]*))?"
+_LITERAL = re.compile(r"(?:[a-z0-9-](?![?*]))*")
+
+
+def _beginning(pattern: str) -> str:
+    """What every name of the pattern begins with: a text that does not hold it need not be searched for the name."""
+    found = _LITERAL.match(pattern)
+    return found[0] if found else ""
+
+
 _FOUND = [
-    (tool, kind, re.compile(rf"(?<![a-z0-9]){pattern}(?![a-z0-9]){_VERSION}", re.I)) for tool, kind, pattern in _TOOLS
+    (tool, kind, _beginning(name), re.compile(rf"(?<![a-z0-9]){name}(?![a-z0-9]){_VERSION}", re.I))
+    for tool, kind, name in _TOOLS
 ]
 
 # Penetration testing distributions show in the kernel's version.
@@ -106,7 +116,7 @@ _SYSTEMS: tuple[tuple[str, str], ...] = (
     ("MACOS", r"darwin|mac ?os"),
     ("LINUX", r"linux"),
 )
-_FOUND_SYSTEMS = [(system, re.compile(pattern, re.I)) for system, pattern in _SYSTEMS]
+_FOUND_SYSTEMS = [(system, re.compile(pattern)) for system, pattern in _SYSTEMS]
 
 # In place of a user agent CloudTrail has the service that made the call.
 _SERVICES = {
@@ -131,8 +141,9 @@ def agent(text: str) -> Agent:
         return Agent("AWS console", CONSOLE)
     if _SERVICE.fullmatch(text):
         return Agent(text, AWS_SERVICE)
-    system = next((name for name, pattern in _FOUND_SYSTEMS if pattern.search(text)), None)
-    for tool, kind, pattern in _FOUND:
-        if found := pattern.search(text):
+    lower = text.casefold()
+    system = next((name for name, pattern in _FOUND_SYSTEMS if pattern.search(lower)), None)
+    for tool, kind, beginning, pattern in _FOUND:
+        if beginning in lower and (found := pattern.search(text)):
             return Agent(tool, kind, found["version"], system)
     return Agent(caller_os=system)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from transforms.enrichment.agents import Agent, agent
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.enrichment.agents import _TOOLS, Agent, agent
 
 AGENTS = {
     "aws-cli/2.15.1 Python/3.11.6 Linux/4.19.0-kali4-amd64 exe/x86_64 prompt/off": Agent(
@@ -46,3 +50,20 @@ def test_a_name_is_not_found_inside_of_words(text: str) -> None:
 
 def test_of_a_hostile_user_agent_the_beginning_is_read() -> None:
     assert agent("x" * 1_000_000 + " Boto3/1.0") == Agent()
+
+
+NAMES = sorted(
+    {re.sub(r"[?()|*]|\\.|\[.*?\]", "", name) for _, _, name in _TOOLS} | {"chrome", "HELM", "Boto3", "edgios"}
+)
+
+
+@given(st.lists(st.sampled_from(NAMES) | st.sampled_from(["/1.2", "#v3", " ", "-", "(", "x", "\u212a"]), max_size=8))
+def test_the_tool_is_the_first_of_the_list_whose_name_the_text_holds(pieces: list[str]) -> None:
+    text = "".join(pieces).strip()
+    held = (
+        (tool, kind)
+        for tool, kind, name in _TOOLS
+        if re.search(rf"(?<![a-z0-9])(?:{name})(?![a-z0-9])", text, re.IGNORECASE)
+    )
+    found = agent(text)
+    assert (found.caller_tool, found.caller_tool_kind) == next(held, (None, None))
