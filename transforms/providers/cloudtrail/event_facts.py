@@ -88,11 +88,9 @@ def fact_columns(keys: Sequence[EventKey]) -> dict[str, list[Any]]:
 
 def flag_problems(key: EventKey) -> list[str]:
     """Why a flag of the row is null although the record gives one."""
-    given = {"readOnly": key.read_only, "managementEvent": key.management_event}
+    given = (("readOnly", key.read_only), ("managementEvent", key.management_event))
     return [
-        f"{name} is neither true nor false"
-        for name, value in given.items()
-        if value is not None and flag(value) is None
+        f"{name} is neither true nor false" for name, value in given if isinstance(value, str) and flag(value) is None
     ]
 
 
