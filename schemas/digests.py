@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 Digests = NDArray[np.uint64]
 
 _DASHES = [8, 13, 18, 23]
-_HEX = np.zeros(256, np.bool_)
-_HEX[[*b"0123456789abcdef"]] = True
-_DIGITS = [place for place in range(36) if place not in _DASHES]
+_HEX = b"0123456789abcdef"
 
 
 def digests_of(event_ids: Any) -> Digests:
@@ -23,11 +21,9 @@ def digests_of(event_ids: Any) -> Digests:
     if pa.types.is_dictionary(ids.type):
         ids = ids.cast(pa.string())
     text = _fixed_text(ids)
-    if text is not None and _HEX[text[:, _DIGITS]].all() and (text[:, _DASHES] == ord("-")).all():
-        return (
-            np.frombuffer(bytes.fromhex(text[:, _DIGITS].tobytes().decode()), ">u8").astype(np.uint64).reshape(-1, 2)
-        )
-    joined = b"".join(_digest(id_) for id_ in ids.to_pylist())
+    joined = _numbers(text) if text is not None else None
+    if joined is None:
+        joined = b"".join(_digest(id_) for id_ in ids.to_pylist())
     return np.frombuffer(joined, ">u8").astype(np.uint64).reshape(-1, 2)
 
 
@@ -40,12 +36,20 @@ def _fixed_text(ids: Any) -> NDArray[np.uint8] | None:
     return np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]].reshape(-1, 36)
 
 
+def _numbers(text: NDArray[np.uint8]) -> bytes | None:
+    """The 16 bytes of each row; None unless all are UUIDs in their usual lower-case form."""
+    if (text[:, _DASHES] != ord("-")).any():
+        return None
+    digits = text.tobytes().translate(None, b"-")
+    if len(digits) != 32 * len(text) or digits.translate(None, _HEX):
+        return None
+    return bytes.fromhex(digits.decode())
+
+
 def _digest(id_: str) -> bytes:
     text = id_.encode("utf-8", "surrogatepass")
-    row = np.frombuffer(text, np.uint8)
-    if len(row) == 36 and _HEX[row[_DIGITS]].all() and (row[_DASHES] == ord("-")).all():
-        return bytes.fromhex(id_.replace("-", ""))
-    return blake2b(text, digest_size=16).digest()
+    number = _numbers(np.frombuffer(text, np.uint8).reshape(1, -1)) if len(text) == 36 else None
+    return number or blake2b(text, digest_size=16).digest()
 
 
 def first_of_each(digests: Digests, groups: NDArray[np.int64]) -> NDArray[np.bool_]:

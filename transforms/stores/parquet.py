@@ -34,8 +34,7 @@ TimeRange = tuple[int, int]
 class Layout:
     """How a dataset's files are written.
 
-    `plain` columns (texts, whole numbers and times) get no dictionary, `indexed` ones get statistics, `bulky` ones
-    are compressed in every file.
+    `plain` columns get no dictionary, `indexed` ones get statistics, `bulky` ones are compressed in every file.
     """
 
     row_group: int
@@ -116,16 +115,12 @@ def open_writer(
     if zstd:
         compression = dict.fromkeys(map(_path, schema), compression) | dict.fromkeys(zstd, "zstd")
     dictionary: Any = False if are_few else [_path(it) for it in schema if it.name not in layout.plain]
-    encodings = (
-        {} if are_few else {it: _encoding(schema.field(it)) for it in names if it in layout.plain - layout.bulky}
-    )
     with pq.ParquetWriter(
         sink,
         schema,
         compression=compression,
         compression_level=dict.fromkeys(zstd, 1) or None,
         use_dictionary=dictionary,
-        column_encoding=encodings or None,
         write_batch_size=_WRITE_BATCH,
         write_statistics=[name for name in names if name in layout.indexed],
         store_schema=False,
@@ -136,11 +131,6 @@ def open_writer(
         if ranges is not None:
             metadata[_RANGES] = json.dumps(ranges)
         writer.add_key_value_metadata(metadata)
-
-
-def _encoding(field: pa.Field[Any]) -> str:
-    """Of a column without a dictionary: zstd meets ids without their lengths between them, and times as steps."""
-    return "DELTA_LENGTH_BYTE_ARRAY" if pa.types.is_string(field.type) else "DELTA_BINARY_PACKED"
 
 
 def _path(field: pa.Field[Any]) -> str:
