@@ -243,12 +243,21 @@ class Model:
         raise Violation("three attempts with one fault")
 
 
+def explored(model: Model) -> int:
+    """Walk it: how many states there were. Raises `Violation` where one breaks a law; some history must end."""
+    explorer = model.explore()
+    print(f"{explorer.states:,} states, {explorer.histories:,} histories, {explorer.ends} ends")
+    assert explorer.ends >= 1
+    return explorer.states
+
+
 def _repair(world: World, _: tuple[str, ...]) -> None:
     store: Any = world
     with (
         mock.patch.object(pipeline.upkeep.repair, "open_store", return_value=store),
         mock.patch.object(pipeline.upkeep.repair, "commit_log", return_value=CommitLog(store, EVENTS)),
         mock.patch.object(pipeline.upkeep.repair, "ThreadPoolExecutor", SyncPool),
+        mock.patch.object(pipeline.upkeep.repair, "writers", return_value=SYNC),
     ):
         output: Any = None
         pipeline.upkeep.repair.repair(output, SETTINGS)
