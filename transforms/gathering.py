@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import accumulate, compress
+from itertools import compress
 from math import ceil
 from typing import Any
 
@@ -17,17 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.dictionaries import dictionary, places, renumbered
-from schemas.texts import by_index, taken
+from schemas.texts import by_index, joined, taken
 from schemas.values import DeadLetter, NoRecord, Slice
 from transforms.decoding.records import NO_OBJECT, RawRecord, Split
 from transforms.providers import PROVIDERS_BY_NAME, Provider, provider_of
+from transforms.providers.base import CHUNK_RECORDS
 from transforms.providers.rows import decode_rows
 from transforms.stores.keys import facts
 
 _UNKNOWN = "a record of no known kind of log"
 _NOT_UTF8 = "a record is not in UTF-8 (RFC 8259, 8.1)"
-# Records that are decoded together: what a table costs is paid once for them, and they are in the cache still.
-_CHUNK = 4_096
 _NAMESPACE = uuid.UUID("6f0c6a3e-3d0a-5d39-9f0e-0d5a6f1f6b1c")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -106,12 +104,12 @@ class Gathered:
     ) -> None:
         key = provider.name, texts is not None
         # Even parts: a short last one would cost as much as a whole.
-        size = ceil(len(records) / ceil(len(records) / _CHUNK))
+        size = ceil(len(records) / ceil(len(records) / CHUNK_RECORDS))
         for start in range(0, len(records), size):
             part = slice(start, start + size)
             waiting = self._waiting.setdefault(key, _Waiting())
             waiting.add(records[part], places[part], indices[part], None if texts is None else texts[part])
-            if len(waiting.records) >= _CHUNK // 2:
+            if len(waiting.records) >= CHUNK_RECORDS // 2:
                 self._decode_waiting(key)
 
     def _add_unknown(self, records: Sequence[RawRecord], places: Sequence[int], index: int) -> None:
@@ -269,10 +267,8 @@ def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
 
 def _joined_texts(records: Sequence[RawRecord]) -> Any:
     """The records' bytes as one column of views; None if any is not UTF-8."""
-    offsets = array("i", accumulate(map(len, records), initial=0))
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(records))]
     try:
-        return pa.Array.from_buffers(pa.binary(), len(records), buffers).cast(pa.string()).cast(pa.string_view())
+        return joined(records).cast(pa.string()).cast(pa.string_view())
     except pa.ArrowInvalid:
         return None
 

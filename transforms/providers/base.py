@@ -18,6 +18,9 @@ import pyarrow as pa
 RawRecord = bytes | msgspec.Raw
 """One record as delivered: the text of a JSON object, valid UTF-8."""
 
+CHUNK_RECORDS = 4_096
+"""Records that are decoded together: what a table costs is paid once for them, and they still are in the cache."""
+
 _FIELDS: list[pa.Field[Any]] = [
     # The provider's own id of the event, as delivered; null where the record has none.
     pa.field("event_id", pa.string()),

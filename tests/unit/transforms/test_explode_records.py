@@ -229,7 +229,7 @@ def test_records_are_the_same_rows_however_many_documents_are_decoded_together(
     refs = [reference(name) for name in "abcdef"]
     alone = [explode(text, ref) for text, ref in zip(texts, refs, strict=True)]
 
-    monkeypatch.setattr(gathering, "_CHUNK", together)
+    monkeypatch.setattr(gathering, "CHUNK_RECORDS", together)
     (found,) = Exploder(CAP).explode(
         Slice(
             objects=tuple(ObjectPart("default", ref, None) for ref in refs),

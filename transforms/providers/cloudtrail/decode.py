@@ -20,7 +20,7 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import accumulate, count, repeat
+from itertools import count, repeat
 from typing import Any
 
 import msgspec
@@ -28,7 +28,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.dictionaries import dictionary
-from transforms.providers.base import Fields, RawRecord
+from schemas.texts import joined
+from transforms.providers.base import CHUNK_RECORDS, Fields, RawRecord
 from transforms.providers.cloudtrail.columns import Array, Encoded
 from transforms.providers.cloudtrail.event_facts import KEY
 from transforms.providers.cloudtrail.lenient import REFUSED, UnreadableError
@@ -46,8 +47,6 @@ from transforms.providers.cloudtrail.record import (
 from transforms.providers.cloudtrail.times import END, FIRST, MICROS_UTC, parse_times
 from transforms.providers.cloudtrail.unusual import complete
 from transforms.providers.cloudtrail.user_identity import account, known, read_user_identity
-
-CHUNK_RECORDS = 4_096
 
 _PARTS = ("user_identity", "resources", "tls_details")
 _REPEATING = ("source_ip_address", "user_agent", "vpc_endpoint_id", "vpc_endpoint_account_id", "error_message")
@@ -97,7 +96,7 @@ def _decode(raws: Sequence[RawRecord]) -> pa.Table:
             "record_account": _accounts(members["recipient_account_id"], members["user_identity"]),
             "problem": _sparse(problems, len(raws)),
             "event_key": _event_keys(codes, keys),
-            **{name: _part(members[name]).dictionary_encode() for name in _PARTS},
+            **{name: joined(members[name]).dictionary_encode() for name in _PARTS},
             **{name: _text(members[name]).dictionary_encode() for name in _REPEATING},
             "request_id": _text(members["request_id"]),
             "shared_event_id": _text(members["shared_event_id"]),
@@ -152,12 +151,6 @@ def _ids(ids: Sequence[str | None]) -> Array:
 
 def _text(texts: Sequence[str | None]) -> Array:
     return pa.array(texts, pa.string())
-
-
-def _part(raws: Sequence[msgspec.Raw]) -> Array:
-    """The text of a part, copied once."""
-    offsets = array("i", accumulate(map(len, raws), initial=0))
-    return pa.Array.from_buffers(pa.binary(), len(raws), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(raws))])
 
 
 def _interned(members: Members) -> tuple[array[int], list[Key]]:
