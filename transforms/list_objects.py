@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,7 @@ def cut(messages: Iterable[Message], run_bytes: int = RUN_BYTES, workers: int = 
 
 
 def _apart(runs: Iterator[Batch], workers: int) -> Iterator[Batch]:
-    """Those of another account's day than the last `workers` first, and of these the days with most runs left."""
+    """First those of no account's day that the `workers - 1` runs before are of; of these, the day with most left."""
     if workers == 1:
         yield from runs
         return
@@ -228,9 +228,7 @@ def _apart(runs: Iterator[Batch], workers: int) -> Iterator[Batch]:
     for run in runs:
         waiting[_order(run.messages[0])[:2]].append(run)
     turns: dict[tuple[str, ...], int] = {}
-    for turn in count():
-        if not waiting:
-            return
+    for turn in range(sum(map(len, waiting.values()))):
         group = max(waiting, key=lambda it: (min(turn - turns.get(it, -workers), workers), len(waiting[it])))
         turns[group] = turn
         yield waiting[group].popleft()

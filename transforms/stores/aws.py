@@ -110,14 +110,14 @@ class AwsFault(Exception):
         return self.text
 
 
+_building = threading.RLock()
+
+
 def client(service: str, access: Access, attempts: int = ATTEMPTS) -> Any:
     """A client of `service`, one per process and access; boto3 clients are safe to share between threads."""
     # Threads that need their first client at once would make one each, which takes 0.1 s, of one unlocked session.
     with _building:
         return _client(service, access, attempts)
-
-
-_building = threading.RLock()
 
 
 @lru_cache(maxsize=64)

@@ -146,7 +146,7 @@ def _read_file(ref: ObjectRef) -> Content:
             found = _local_ref(path, os.fstat(handle))
             size = found.size or 0
             if size > _IN_MEMORY:
-                return Content(found, open(path, "rb"), size)  # noqa: PTH123
+                return Content(found, os.fdopen(os.dup(handle), "rb"), size)
             return Content(found, _bytes_of(handle, size), size)
         finally:
             os.close(handle)
