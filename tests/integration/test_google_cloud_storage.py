@@ -6,8 +6,11 @@ import gzip
 import pickle
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -269,6 +272,29 @@ def test_an_output_inside_what_is_replayed_is_refused() -> None:
         refuse_loop(Output("gs://logs/tree"), Source(location="gs://logs"))
     refuse_loop(Output("gs://logs/tree"), Source(location="s3://logs"))
     refuse_loop(Output("gs://logs/tree"), Source(location="gs://logs/AWSLogs"))
+
+
+def test_threads_that_need_the_client_at_once_get_the_same_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(8)
+    made: list[Any] = []
+    anonymous = gcloud._anonymous
+
+    def slow(*arguments: Any) -> Any:
+        made.append(arguments)
+        time.sleep(0.2)
+        return anonymous(*arguments)
+
+    def first(_: int) -> Any:
+        together.wait(30)
+        return gcloud.client()
+
+    monkeypatch.setattr(gcloud, "_anonymous", slow)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    gcloud._client.cache_clear()
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(it) for it in pool.map(first, range(8))}) == 1
+    assert len(made) == 1
+    gcloud._client.cache_clear()
 
 
 def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -110,13 +110,22 @@ class AwsFault(Exception):
         return self.text
 
 
-_building = threading.RLock()
+_building: dict[Access, Any] = {}
+
+
+def building(access: Access) -> AbstractContextManager[Any]:
+    """To be held while something is made of the access: threads that want it at once get the same.
+
+    A client takes 0.1 s to make, and sessions are not made for several threads. By access, since one that waits for
+    its credentials holds up no other.
+    """
+    lock: AbstractContextManager[Any] = _building.setdefault(access, threading.RLock())
+    return lock
 
 
 def client(service: str, access: Access, attempts: int = ATTEMPTS) -> Any:
     """A client of `service`, one per process and access; boto3 clients are safe to share between threads."""
-    # Threads that need their first client at once would make one each, which takes 0.1 s, of one unlocked session.
-    with _building:
+    with building(access):
         return _client(service, access, attempts)
 
 

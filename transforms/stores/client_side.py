@@ -15,7 +15,7 @@ from typing import Any
 
 from schemas.errors import ConfigError
 from schemas.values import ObjectRef
-from transforms.stores.aws import Access, AwsFault, ClientSide, calling, client, own_client
+from transforms.stores.aws import Access, AwsFault, ClientSide, building, calling, client, own_client
 
 EXTRA = "pip install 'trailweave[client-side]'"
 
@@ -70,7 +70,8 @@ def opening(ref: ObjectRef, answer: Mapping[str, Any], access: Access) -> Iterat
             raise Sealed(
                 f'{written}; to read it, {EXTRA} and set client_side = {{kms_key = "arn:..."}} in its [[source]]'
             )
-        opener = _opener(access)
+        with building(access):
+            opener = _opener(access)
         from s3_encryption.exceptions import S3EncryptionClientError, S3EncryptionClientSecurityError
 
         try:

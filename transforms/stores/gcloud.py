@@ -7,6 +7,7 @@ tools. The library retries passing faults itself, for two minutes.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,6 +20,8 @@ from transforms.stores.aws import AwsFault
 
 TIMEOUT_S = 60
 _CONNECTIONS = 64
+# Threads that want the client at once get the same.
+_building = threading.RLock()
 _TRANSIENT = {408, 409, 429}
 _INSTALL = "gs:// needs Google's client: pip install 'trailweave[gcs]'"
 
@@ -35,7 +38,8 @@ def blob(bucket: str, key: str, generation: str | None = None) -> Any:
 
 def client() -> Any:
     """The client, one per process and endpoint; shared between threads."""
-    return _client(emulator())
+    with _building:
+        return _client(emulator())
 
 
 @lru_cache(maxsize=8)

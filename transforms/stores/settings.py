@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -13,6 +14,8 @@ from transforms.stores.commit_log import CommitLog
 from transforms.stores.files import Output, Store, open_store
 
 SETTINGS = ".trailweave/settings.json"
+# Threads that want a commit log at once get the same.
+_opening = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ def rebuild(store: Store) -> str:
 
 def commit_log(output: Output, settings: Settings) -> CommitLog:
     """The commit log of an output root, one in each process."""
-    return _commit_log(output, settings, os.getpid())
+    with _opening:
+        return _commit_log(output, settings, os.getpid())
 
 
 @lru_cache(maxsize=8)
