@@ -25,6 +25,17 @@ from pipeline.cli.options import (
 )
 from schemas.errors import ConfigError
 
+# What goes on beside ingestion.
+StitchOption = Annotated[
+    bool, typer.Option("--stitch", help="Record stories after each micro-batch, in a tenth of the time.")
+]
+AlertsOption = Annotated[
+    bool, typer.Option("--alerts", help="Evaluate and deliver alerts after micro-batches, in a tenth of the time.")
+]
+CompactOption = Annotated[
+    bool, typer.Option("--compact", help="Compact between micro-batches, in a tenth of the time.")
+]
+
 
 @app.command(context_settings=BEAM, rich_help_panel="Ingest")
 def ingest(
@@ -51,16 +62,9 @@ def ingest(
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", metavar="N", help="Serve /metrics and /healthz on this port.")
     ] = None,
-    stitch: Annotated[
-        bool, typer.Option("--stitch", help="Record stories after each micro-batch, in a tenth of the time.")
-    ] = False,
-    alerts: Annotated[
-        bool,
-        typer.Option("--alerts", help="Evaluate and deliver alerts after micro-batches, in a tenth of the time."),
-    ] = False,
-    compact: Annotated[
-        bool, typer.Option("--compact", help="Compact between micro-batches, in a tenth of the time.")
-    ] = False,
+    stitch: StitchOption = False,
+    alerts: AlertsOption = False,
+    compact: CompactOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

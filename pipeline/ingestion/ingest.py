@@ -108,8 +108,7 @@ def ingest_until_stopped(
     breakers = Breakers.closed(plan.sources)
     failures = 0
     rest = Rest.within(limits.wait_s)
-    if until_idle_s is not None:
-        limits = replace(limits, idle_s=min(limits.idle_s, max(1.0, until_idle_s)))
+    limits = _until_idle(limits, until_idle_s)
     turn = Turn(os.getpid())
 
     with (
@@ -144,12 +143,25 @@ def ingest_until_stopped(
             elif until_idle_s is not None and time.monotonic() - idle_since >= until_idle_s:
                 break
             elif due and until_idle_s is None:
-                if not rest.seconds:
-                    give_back()
-                rest = rest.longer()
-                STOP.wait(rest.seconds)
+                rest = _left_alone(rest)
     breakers.refuse()
     return Summary(total, time.monotonic() - started)
+
+
+def _until_idle(limits: Limits, until_idle_s: float | None) -> Limits:
+    """Those of a loop that ends when no message has come for so long: it waits no longer for the first one."""
+    if until_idle_s is None:
+        return limits
+    return replace(limits, idle_s=min(limits.idle_s, max(1.0, until_idle_s)))
+
+
+def _left_alone(rest: Rest) -> Rest:
+    """Wait before queues that have nothing are asked again: how long that was. Memory is not kept meanwhile."""
+    if not rest.seconds:
+        give_back()
+    longer = rest.longer()
+    STOP.wait(longer.seconds)
+    return longer
 
 
 def _run(plan: Plan, limits: Mapping[str, Limits], beam_flags: Sequence[str], *, after_failure: bool) -> Counter[str]:
