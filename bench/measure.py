@@ -6,6 +6,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -57,15 +58,16 @@ def fastest(measurements: list[Measurement]) -> Measurement:
 @contextmanager
 def child(*arguments: str, variables: Mapping[str, str] | None = None) -> Iterator[IO[str]]:
     """`python -m ARGUMENTS` while the block runs: its standard output, where the last line is its answer."""
-    with subprocess.Popen(
-        [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        yield process.stdout
-        errors = process.stderr.read()
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} failed:\n{errors}")
+    # A file: a pipe that nobody reads yet would hold up a child that has much to say.
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(
+            [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, env=variables
+        ) as process:
+            assert process.stdout is not None
+            yield process.stdout
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{' '.join(arguments)} failed:\n{errors.read()}")
 
 
 def answer(output: IO[str]) -> dict[str, Any]:
