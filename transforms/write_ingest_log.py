@@ -26,6 +26,7 @@ from transforms.stores.tree import dated_path
 log = logging.getLogger(__name__)
 
 _ADDED = ("records", "written", "duplicates", "expired", "dead_letters", "compressed_bytes", "decompressed_bytes")
+_TOLD = ("outcome", "reason", "provider", "first_event_time", "last_event_time")
 
 
 class Ledger:
@@ -66,32 +67,26 @@ def add(one: ObjectPart | None, other: ObjectPart) -> ObjectPart:
 
 def ingest_log_rows(ended: Sequence[ObjectPart], run_id: str, now: datetime) -> pa.Table:
     """The objects as rows of `ingest_log`."""
-    return pa.Table.from_pylist([_row(part, run_id, now) for part in ended], INGEST_LOG.arrow)
-
-
-def _row(part: ObjectPart, run_id: str, now: datetime) -> dict[str, Any]:
-    key = facts(part.ref.key)
-    return {
-        "logged_time": now,
-        "run_id": run_id,
-        "source_name": part.source,
-        "object_bucket": part.ref.bucket,
-        "object_key": part.ref.key,
-        "object_version": part.ref.version,
-        "object_etag": part.ref.etag,
-        "key_account_id": key.account,
-        "key_region": key.region,
-        "key_day": key.day,
-        "outcome": part.outcome,
-        "reason": part.reason,
-        "provider": part.provider,
-        **{name: getattr(part, name) for name in _ADDED},
-        "first_event_time": part.first_event_time,
-        "last_event_time": part.last_event_time,
-        "message_id": part.message.message_id if part.message else None,
-        "sent_time": part.message.sent if part.message else None,
-        "receive_count": part.message.receive_count if part.message else None,
+    refs = [part.ref for part in ended]
+    keys = [facts(ref.key) for ref in refs]
+    messages = [part.message for part in ended]
+    columns: dict[str, list[Any]] = {
+        "logged_time": [now] * len(ended),
+        "run_id": [run_id] * len(ended),
+        "source_name": [part.source for part in ended],
+        "object_bucket": [ref.bucket for ref in refs],
+        "object_key": [ref.key for ref in refs],
+        "object_version": [ref.version for ref in refs],
+        "object_etag": [ref.etag for ref in refs],
+        "key_account_id": [key.account for key in keys],
+        "key_region": [key.region for key in keys],
+        "key_day": [key.day for key in keys],
+        **{name: [getattr(part, name) for part in ended] for name in (*_TOLD, *_ADDED)},
+        "message_id": [it and it.message_id for it in messages],
+        "sent_time": [it and it.sent for it in messages],
+        "receive_count": [it and it.receive_count for it in messages],
     }
+    return pa.Table.from_pydict(columns, INGEST_LOG.arrow)
 
 
 def write_ingest_log(ended: Sequence[ObjectPart], store: Store, run_id: str) -> None:
