@@ -22,6 +22,8 @@ _KINDS[[ord("{"), ord("[")]] = _OPEN
 _KINDS[[ord("}"), ord("]")]] = _CLOSE
 _KINDS[ord(",")] = _COMMA
 _HEAD = 1 << 16
+# How deep the records of an envelope are.
+_LISTED = 2
 _ENVELOPE = re.compile(rb'"(?:Records|Events)"\s*:\s*\[')
 _SPACE = b" \t\r\n\xef\xbb\xbf"
 
@@ -29,7 +31,7 @@ _SPACE = b" \t\r\n\xef\xbb\xbf"
 def cut_records(chunks: Iterable[bytes], record_bytes: int) -> Iterator[bytes | NoRecord]:
     """Each record's bytes, in order, untouched; what is no record comes as `NoRecord` in its place.
 
-    The form is told by the first 64 kB: an envelope with a list of records, a bare array, JSON lines, or values one
+    The form is told by the first 64 kB: an envelope with lists of records, a bare array, JSON lines, or values one
     after the other; another document may follow the first, as in an object of several gzip members. A record above
     `record_bytes` is passed over. When `chunks` raises `Damaged`, what was whole before has been given.
     """
@@ -65,7 +67,7 @@ class _Feed:
         """The text ended with `rest` unfinished."""
         rest = rest.strip(_SPACE)
         self.text = b""
-        if rest or self.damage:
+        if rest or (self.damage and not self.reported):
             self.reported = True
             reason = self.damage or "the text ends inside a record"
             yield NoRecord(rest[:record_bytes], reason, damage=self.damage is not None)
@@ -79,7 +81,19 @@ def _document(feed: _Feed, record_bytes: int) -> Iterator[bytes | NoRecord]:
         feed.text = head[start:]
         return _lines(feed, record_bytes)
     feed.text = head[entry:]
-    return _values(feed, depth, record_bytes)
+    return _envelope(feed, record_bytes) if depth == _LISTED else _values(feed, depth, record_bytes)
+
+
+def _envelope(feed: _Feed, record_bytes: int) -> Iterator[bytes | NoRecord]:
+    """From within the first list of records: this one and any other that the envelope has, and no other member."""
+    depth = _LISTED
+    while depth == _LISTED:
+        yield from _values(feed, depth, record_bytes)
+        behind = b"{" + feed.fill(_HEAD)
+        entry, depth = _entry(behind, 0)
+        feed.text = behind[max(entry, 1) :]
+    others = _values(feed, 1, record_bytes)
+    yield from (it for it in others if isinstance(it, NoRecord) and it.damage)
 
 
 def _entry(head: bytes, start: int) -> tuple[int, int]:
@@ -90,8 +104,8 @@ def _entry(head: bytes, start: int) -> tuple[int, int]:
         _, _, depths = _Scanner(0).scan(head[start : found.end()])
         if (depths <= 0).any():
             break  # of a later document
-        if depths[-1] == 2:
-            return found.end(), 2
+        if depths[-1] == _LISTED:
+            return found.end(), _LISTED
     return start, 0
 
 
@@ -155,7 +169,8 @@ def _joined(line: bytes) -> list[int]:
 
 
 def _values(feed: _Feed, depth: int, record_bytes: int) -> Iterator[bytes | NoRecord]:
-    scanner, chunk, pending, passing = _Scanner(depth), feed.text, b"", False
+    """Those at a depth, to the end of what holds them."""
+    scanner, chunk, pending, passing = _Scanner(depth), feed.text or feed.more(), b"", False
     while chunk:
         ends, closing = scanner.record_ends(chunk, depth)
         start = 0
@@ -167,7 +182,7 @@ def _values(feed: _Feed, depth: int, record_bytes: int) -> Iterator[bytes | NoRe
         if closing is not None:
             feed.text = chunk[closing:]
             return
-        pending = b"" if scanner.is_past_list else (pending + chunk[start:]).lstrip(_SPACE)
+        pending = (pending + chunk[start:]).lstrip(_SPACE)
         if len(pending) > record_bytes:
             if not passing:
                 yield _giant(pending, record_bytes)
@@ -186,27 +201,24 @@ class _Scanner:
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
-        self.is_past_list = False
         self._in_string = False
         self._escaping = False
 
     def record_ends(self, chunk: bytes, depth: int) -> tuple[list[int], int | None]:
-        """(ends of records in the chunk, where the document ends if it does).
+        """(ends of records in the chunk, where the list that holds them ends if it does).
 
         Records at depth 0 end behind their bracket; those in a list before a comma or the list's own bracket.
         """
         places, kinds, depths = self.scan(chunk)
         if depth == 0:
             return (places[(kinds == _CLOSE) & (depths <= 0)] + 1).tolist(), None
-        last, ends = 0, []
-        if not self.is_past_list:
-            over = np.flatnonzero((kinds == _CLOSE) & (depths < depth))
-            self.is_past_list = len(over) > 0
-            last = int(over[0]) if self.is_past_list else len(places)
-            ends = places[:last][(kinds[:last] == _COMMA) & (depths[:last] == depth)].tolist()
-            ends += places[last : last + 1].tolist()
-        done = np.flatnonzero((kinds[last:] == _CLOSE) & (depths[last:] <= 0))
-        return ends, int(places[last:][done[0]]) + 1 if len(done) else None
+        over = np.flatnonzero((kinds == _CLOSE) & (depths < depth))
+        last = int(over[0]) if len(over) else len(places)
+        ends = places[:last][(kinds[:last] == _COMMA) & (depths[:last] == depth)].tolist()
+        if not len(over):
+            return ends, None
+        end = int(places[last])
+        return [*ends, end], end + 1
 
     def scan(self, chunk: bytes) -> tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.int64]]:
         """Positions outside strings of brackets and commas, their kinds, and the depth after each."""

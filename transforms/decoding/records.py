@@ -66,23 +66,28 @@ def split_records(text: bytes | bytearray, record_bytes: int) -> Split:
         try:
             records = _records.decode(text).Records
             small = len(text) <= record_bytes or all(memoryview(it).nbytes <= record_bytes for it in records)
-            if small and not _may_be_wrapped(bytes(records[0]) if records else b""):
+            if small and _are_all(text, records) and not _may_be_wrapped(bytes(records[0]) if records else b""):
                 return Split(records, range(len(records)), texts=_views(text, records))
         except _UNREADABLE:
             pass
     return sort_out([*cut_records([bytes(text)], record_bytes)], 0)
 
 
+def _are_all(text: bytes | bytearray, records: Sequence[RawRecord]) -> bool:
+    """Whether the document has nothing but these, a comma between two and a line break at its end.
+
+    Another list of records might be there: of members of one name, a decoder keeps the last (RFC 8259, 4).
+    """
+    least = len(_HEAD) + sum(map(len, records)) + max(len(records) - 1, 0) + len(_TAIL)
+    return len(text) == least or text[least:].isspace()
+
+
 def _views(text: bytes | bytearray, records: Sequence[RawRecord]) -> Any:
-    """The records as views of their document; None where they are few, or anything but a comma is between two."""
+    """The records, which are all of their document, as views of it; None where they are few."""
     if len(records) < _MANY:
         return None
     lengths = np.fromiter(map(len, records), np.int32, len(records))
-    ends = np.cumsum(lengths + 1, dtype=np.int32)
-    # The least that can be around them: one byte more anywhere, and it is not known where.
-    if len(_HEAD) + int(ends[-1]) - 1 + len(_TAIL) != len(text):
-        return None
-    return pieces(text, len(_HEAD) + ends - lengths - 1, lengths)
+    return pieces(text, len(_HEAD) + np.cumsum(lengths + 1, dtype=np.int32) - lengths - 1, lengths)
 
 
 def sort_out(found: Sequence[bytes | NoRecord], first: int) -> Split:

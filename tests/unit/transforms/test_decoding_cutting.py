@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -86,6 +87,14 @@ def test_what_is_cut_is_what_a_json_parser_finds(given_text: tuple[bytes, list[b
         listed = parsed if isinstance(parsed, list) else parsed.get("Records", parsed.get("Events"))
         if isinstance(listed, list) and (isinstance(parsed, list) or not {"Records", "Events"} <= parsed.keys()):
             assert [json.loads(it) for it in cut(text)] == listed  # type: ignore[arg-type]
+
+
+@given(st.lists(records, max_size=4), st.sampled_from(["", ',"z":"]"', ',"z":[[1,{}],2]']), spaces, chunkings)
+def test_each_list_of_an_envelope_is_cut(lists: list[Any], between: str, gap: str, sizes: list[int]) -> None:
+    members = [f'"Records":{gap}{json.dumps(listed)}{between}' for listed in lists]
+    text = ("{" + f"{gap},".join([*members, '"Events":[]']) + gap + "}").encode()
+    found = [it if isinstance(it, NoRecord) else json.loads(it) for it in cut(text * 2, sizes)]
+    assert found == [*chain.from_iterable(lists)] * 2
 
 
 def parsed_or_none(text: bytes) -> Any:

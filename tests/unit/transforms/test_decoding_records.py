@@ -25,6 +25,8 @@ def texts(split: Split) -> list[bytes]:
     [
         envelope([A, B]),
         b'{"Records": [' + A + b" , " + B + b"]}",
+        b'{"Records":[' + A + b'],"Records":[' + B + b"]}",
+        b'{"Records":[' + A + b'],"Events":[' + compact({**LOOKUP, "CloudTrailEvent": B.decode()}) + b"]}",
         b"[" + A + b"," + B + b"]",
         A + b"\n" + B,
         A + b"\r\n" + B + b"\r\n",
