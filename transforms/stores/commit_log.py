@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.datasets import RAW, Dataset
-from schemas.digests import Digests, digests_of, found_in, in_order
+from schemas.digests import Digests, digests_of, found_in, heads_of, in_order, share_any
 from schemas.values import Partition
 from transforms.stores.file_table import FileTable
 from transforms.stores.files import Store
@@ -127,9 +127,10 @@ class CommitLog:
     def _compared(self, partition: Partition, known: Known, digests: Digests, times: TimeRange) -> Snapshot:
         held = np.zeros(len(digests), np.bool_)
         matched: set[int] = set()
+        heads = heads_of(digests)
         for file in known.files.overlapping(times):
-            hits = found_in(digests, self._digests_of(partition, file))
-            if hits.any():
+            committed = self._digests_of(partition, file)
+            if share_any(heads, committed) and (hits := found_in(digests, committed)).any():
                 held |= hits
                 matched.add(file.first)
         return Snapshot(max(known.highest, known.highest_marker), held, frozenset(matched), known.expired)

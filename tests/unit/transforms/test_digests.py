@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.digests import Digests, digests_of, first_of_each, found_in, in_order, order_by_time
+from schemas.digests import Digests, digests_of, first_of_each, found_in, heads_of, in_order, order_by_time, share_any
 
 uuids = st.uuids().map(str)
 ids = st.one_of(
@@ -68,14 +69,35 @@ def test_only_ids_that_agree_in_all_their_bytes_are_found(asked: list[str], know
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=20)
 
 
+def as_digests(rows: Sequence[tuple[int, int]]) -> Digests:
+    return np.array(rows, np.uint64).reshape(-1, 2)
+
+
 @given(pairs, pairs)
 def test_digests_that_agree_in_their_first_half_alone_are_told_apart(
     asked: list[tuple[int, int]], known: list[tuple[int, int]]
 ) -> None:
-    def as_digests(rows: list[tuple[int, int]]) -> Digests:
-        return np.array(rows, np.uint64).reshape(-1, 2)
-
     assert found_in(as_digests(asked), in_order(as_digests(known))).tolist() == [it in known for it in asked]
+
+
+many = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3)), max_size=80)
+
+
+@given(many, many)
+def test_none_is_found_where_no_first_half_is_shared(
+    asked: list[tuple[int, int]], known: list[tuple[int, int]]
+) -> None:
+    found = found_in(as_digests(asked), in_order(as_digests(known)))
+    assert share_any(heads_of(as_digests(asked)), in_order(as_digests(known))) or not found.any()
+
+
+halves = st.sets(st.integers(0, 400), max_size=80)
+
+
+@given(halves, halves)
+def test_first_halves_that_differ_are_not_shared(asked: set[int], known: set[int]) -> None:
+    heads = heads_of(as_digests([(it, 0) for it in asked]))
+    assert share_any(heads, in_order(as_digests([(it, 1) for it in known]))) == bool(asked & known)
 
 
 @given(st.data(), st.lists(st.one_of(few, uuids), max_size=40), st.sampled_from([3, 1 << 20, 1 << 52]))
