@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +32,11 @@ class Column:
         self._answers: dict[int, NDArray[np.int8]] = {}
 
     def unread(self, rows: Rows) -> list[int]:
-        """Sources of the rows that have no entry yet."""
+        """Sources of the rows, each given once, that have no entry yet."""
         sources = rows if self._sources is None else self._sources[rows]
         unread = sources[self._codes[sources] == _UNREAD]
-        return np.unique(unread).tolist() if len(unread) else []
+        found: list[int] = (unread if self._sources is None else _distinct(unread, len(self._codes))).tolist()
+        return found
 
     def put(self, source: int, found: str | Entry) -> int:
         """The entry of a source, or its only text. Returns the bytes that it takes to keep it."""
@@ -59,7 +61,7 @@ class Column:
         found = answers[codes]
         unasked = codes[found == _UNASKED]
         if len(unasked):
-            unasked = np.unique(unasked)
+            unasked = _distinct(unasked, len(answers))
             answers[unasked] = holds([self.entries[code] for code in unasked.tolist()])
             found = answers[codes]
         held: Mask = found == 1
@@ -73,3 +75,10 @@ class Column:
             if known is not None:
                 answers[: len(known)] = known
         return answers
+
+
+def _distinct(numbers: NDArray[Any], below: int) -> Rows:
+    """Each number once, ascending; faster than sorting them."""
+    seen = np.zeros(below, np.bool_)
+    seen[numbers] = True
+    return np.flatnonzero(seen)

@@ -91,7 +91,7 @@ class RuleMatcher:
         found: dict[int, list[Rows]] = defaultdict(list)
         for question, parts in asked.items():
             index, condition = self._asked[question]
-            rows = np.sort(np.concatenate(parts)) if len(parts) > 1 else parts[0]
+            rows = np.concatenate(parts) if len(parts) > 1 else parts[0]
             rows = rows[holds(condition, table, rows)]
             if len(rows):
                 found[index].append(rows)
@@ -204,7 +204,7 @@ def decide(node: Node, known: dict[str, Entry]) -> Node:
 
 
 def holds(node: Node, table: Table, rows: Rows) -> Mask:
-    """Which of the rows a condition holds for."""
+    """Which of the rows, each given once, in any order, a condition holds for."""
     match node:
         case bool():
             return np.full(len(rows), node, np.bool_)
