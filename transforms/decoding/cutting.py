@@ -22,6 +22,7 @@ _KINDS[[ord("{"), ord("[")]] = _OPEN
 _KINDS[[ord("}"), ord("]")]] = _CLOSE
 _KINDS[ord(",")] = _COMMA
 _HEAD = 1 << 16
+_FIRST_WINDOW, _LAST_WINDOW = 1 << 12, 1 << 22
 # How deep the records of an envelope are.
 _LISTED = 2
 _ENVELOPE = re.compile(rb'"(?:Records|Events)"\s*:\s*\[')
@@ -36,37 +37,70 @@ def cut_records(chunks: Iterable[bytes], record_bytes: int) -> Iterator[bytes | 
     `record_bytes` is passed over. When `chunks` raises `Damaged`, what was whole before has been given.
     """
     feed = _Feed(chunks)
-    while feed.fill(_HEAD).strip(_SPACE):
+    while feed.find():
         yield from _document(feed, record_bytes)
     if feed.damage and not feed.reported:
         yield NoRecord(b"", feed.damage, damage=True)
 
 
 class _Feed:
-    """The text not yet cut. `more` appends the next chunk; damage is the end of the text, with its reason."""
+    """The text that is not cut yet. Damage is its end, with the reason.
+
+    Only what is asked for is looked at, so that many small documents in one text cost no more than a large one.
+    """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
-        self.text = b""
+        self._text = b""
+        self._at = 0
         self.damage: str | None = None
         self.reported = False
 
-    def more(self) -> bytes:
+    def head(self) -> bytes:
+        """The first 64 kB, or what there is."""
+        while len(self._text) - self._at < _HEAD and (chunk := self._chunk()):
+            self._text = self._text[self._at :] + chunk
+            self._at = 0
+        return self._text[self._at : self._at + _HEAD]
+
+    def skip(self, size: int) -> None:
+        """Pass over so many bytes of the head, or give back so many (below 0) of what was taken last."""
+        self._at += size
+
+    def find(self) -> bool:
+        """Pass over white space; whether anything follows it."""
+        while head := self.head():
+            text = head.lstrip(_SPACE)
+            self.skip(len(head) - len(text))
+            if text:
+                return True
+        return False
+
+    def take(self, size: int) -> bytes:
+        """At most so many bytes, of one chunk; none at the end of the text."""
+        if self._at == len(self._text):
+            self._text, self._at = self._chunk(), 0
+        taken = self._text[self._at : self._at + size]
+        self._at += len(taken)
+        return taken
+
+    def windows(self) -> Iterator[bytes]:
+        """All of the text in pieces, the first one small: who stops gives back what he did not use."""
+        size = _FIRST_WINDOW
+        while window := self.take(size):
+            yield window
+            size = min(2 * size, _LAST_WINDOW)
+
+    def _chunk(self) -> bytes:
         try:
             return next(self._chunks, b"")
         except Damaged as damage:
             self.damage = str(damage)
             return b""
 
-    def fill(self, size: int) -> bytes:
-        while len(self.text) < size and (chunk := self.more()):
-            self.text += chunk
-        return self.text
-
     def end(self, rest: bytes, record_bytes: int) -> Iterator[NoRecord]:
         """The text ended with `rest` unfinished."""
         rest = rest.strip(_SPACE)
-        self.text = b""
         if rest or (self.damage and not self.reported):
             self.reported = True
             reason = self.damage or "the text ends inside a record"
@@ -74,13 +108,11 @@ class _Feed:
 
 
 def _document(feed: _Feed, record_bytes: int) -> Iterator[bytes | NoRecord]:
-    head = feed.text
-    start = len(head) - len(head.lstrip(_SPACE))
-    entry, depth = _entry(head, start)
-    if depth == 0 and _is_lines(head[start : start + _HEAD]):
-        feed.text = head[start:]
+    head = feed.head()
+    entry, depth = _entry(head)
+    if depth == 0 and _is_lines(head):
         return _lines(feed, record_bytes)
-    feed.text = head[entry:]
+    feed.skip(entry)
     return _envelope(feed, record_bytes) if depth == _LISTED else _values(feed, depth, record_bytes)
 
 
@@ -89,24 +121,24 @@ def _envelope(feed: _Feed, record_bytes: int) -> Iterator[bytes | NoRecord]:
     depth = _LISTED
     while depth == _LISTED:
         yield from _values(feed, depth, record_bytes)
-        behind = b"{" + feed.fill(_HEAD)
-        entry, depth = _entry(behind, 0)
-        feed.text = behind[max(entry, 1) :]
+        # As if the members behind the list were those of an envelope of their own.
+        entry, depth = _entry(b"{" + feed.head()) if feed.find() else (0, 0)
+        feed.skip(max(entry - 1, 0))
     others = _values(feed, 1, record_bytes)
     yield from (it for it in others if isinstance(it, NoRecord) and it.damage)
 
 
-def _entry(head: bytes, start: int) -> tuple[int, int]:
+def _entry(head: bytes) -> tuple[int, int]:
     """Where the first record begins, and the depth at which records are separated."""
-    if head[start : start + 1] == b"[":
-        return start + 1, 1
-    for found in _ENVELOPE.finditer(head, start):
-        _, _, depths = _Scanner(0).scan(head[start : found.end()])
+    if head[:1] == b"[":
+        return 1, 1
+    for found in _ENVELOPE.finditer(head):
+        _, _, depths = _Scanner(0).scan(head[: found.end()])
         if (depths <= 0).any():
             break  # of a later document
         if depths[-1] == _LISTED:
             return found.end(), _LISTED
-    return start, 0
+    return 0, 0
 
 
 def _is_json(text: bytes) -> bool:
@@ -128,9 +160,9 @@ def _is_lines(text: bytes) -> bool:
 
 
 def _lines(feed: _Feed, record_bytes: int) -> Iterator[bytes | NoRecord]:
-    rest, passing = feed.text, False
-    while True:
-        *whole, rest = rest.split(b"\n")
+    rest, passing = b"", False
+    for window in feed.windows():
+        *whole, rest = (rest + window).split(b"\n")
         for line in whole:
             if not passing:
                 yield from _line(line.strip(_SPACE), record_bytes)
@@ -139,10 +171,6 @@ def _lines(feed: _Feed, record_bytes: int) -> Iterator[bytes | NoRecord]:
             if not passing:
                 yield _giant(rest.lstrip(_SPACE), record_bytes)
             rest, passing = b"", True
-        chunk = feed.more()
-        if not chunk:
-            break
-        rest += chunk
     if not passing and not feed.damage and (_is_json(rest) or _joined(rest)):
         yield from _line(rest.strip(_SPACE), record_bytes)
         rest = b""
@@ -170,24 +198,23 @@ def _joined(line: bytes) -> list[int]:
 
 def _values(feed: _Feed, depth: int, record_bytes: int) -> Iterator[bytes | NoRecord]:
     """Those at a depth, to the end of what holds them."""
-    scanner, chunk, pending, passing = _Scanner(depth), feed.text or feed.more(), b"", False
-    while chunk:
-        ends, closing = scanner.record_ends(chunk, depth)
+    scanner, pending, passing = _Scanner(depth), b"", False
+    for window in feed.windows():
+        ends, closing = scanner.record_ends(window, depth)
         start = 0
         for end in ends:
-            record = (pending + chunk[start:end]).strip(_SPACE)
+            record = (pending + window[start:end]).strip(_SPACE)
             if record and not passing:
                 yield record if len(record) <= record_bytes else _giant(record, record_bytes)
             start, pending, passing = end + (depth > 0), b"", False
         if closing is not None:
-            feed.text = chunk[closing:]
+            feed.skip(closing - len(window))
             return
-        pending = (pending + chunk[start:]).lstrip(_SPACE)
+        pending = (pending + window[start:]).lstrip(_SPACE)
         if len(pending) > record_bytes:
             if not passing:
                 yield _giant(pending, record_bytes)
             pending, passing = b"", True
-        chunk = feed.more()
     yield from feed.end(b"" if passing else pending, record_bytes)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.values import NoRecord
-from transforms.decoding.cutting import cut_records
+from transforms.decoding.cutting import _Scanner, cut_records
 from transforms.decoding.inflate import Damaged
 
 CAP = 32_000_000
@@ -106,8 +106,9 @@ def parsed_or_none(text: bytes) -> Any:
 
 @pytest.fixture
 def head(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The form is told by very little, so that small texts take every way that large ones take."""
+    """Little is looked at at once, so that small texts take every way that large ones take."""
     monkeypatch.setattr("transforms.decoding.cutting._HEAD", 48)
+    monkeypatch.setattr("transforms.decoding.cutting._FIRST_WINDOW", 3)
 
 
 @pytest.mark.usefixtures("head")
@@ -157,6 +158,26 @@ def test_members_of_a_gzip_object_may_have_different_forms() -> None:
     assert cut(listed + listed) == [A, A]
     assert cut(listed + b"\n[" + B + b"," + A + b"]\n" + listed) == [A, B, A, A]
     assert cut(listed + A + b"\n" + B) == [A, A, B]
+
+
+@pytest.mark.parametrize("between", [b"\n", b""])
+def test_what_is_scanned_grows_with_the_text_not_with_its_documents(
+    between: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanned = 0
+    scan = _Scanner.scan
+
+    def counted(self: _Scanner, chunk: bytes) -> Any:
+        nonlocal scanned
+        scanned += len(chunk)
+        return scan(self, chunk)
+
+    monkeypatch.setattr(_Scanner, "scan", counted)
+    wanted = [json.dumps({"k": "x" * 900, "n": number}).encode() for number in range(2_000)]
+    envelopes = [b'{"Records":[' + b",".join(wanted[n : n + 20]) + b"]}" for n in range(0, 2_000, 20)]
+    text = between.join(envelopes)
+    assert cut(text) == wanted
+    assert scanned < 3 * len(text)
 
 
 def test_lines_without_a_last_line_break_may_be_continued_by_others() -> None:
