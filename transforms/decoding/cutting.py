@@ -263,7 +263,12 @@ class _Scanner:
     def _quotes(self, text: NDArray[np.uint8]) -> NDArray[np.int64]:
         quotes = np.flatnonzero(text == ord('"'))
         escaped = self._escaped(np.flatnonzero(text == ord("\\")), len(text))
-        return quotes[~np.isin(quotes, escaped)] if len(escaped) else quotes
+        if not len(escaped):
+            return quotes
+        # One more: the escaped character may be the first of the next chunk.
+        is_escaped = np.zeros(len(text) + 1, np.bool_)
+        is_escaped[escaped] = True
+        return quotes[~is_escaped[quotes]]
 
     def _escaped(self, slashes: NDArray[np.int64], length: int) -> NDArray[np.int64]:
         """Positions right behind an odd run of backslashes; a run may begin in the chunk before."""
