@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from schemas.dictionaries import ranked
 from schemas.values import Partition
 
 _DAY_US = 86_400_000_000
@@ -29,10 +30,10 @@ def partitions_of(records: pa.Table) -> tuple[NDArray[np.int64], list[Partition]
     first = int(days.min()) if len(days) else 0
     span = int(days.max()) - first + 1 if len(days) else 1
     mixed = accounts.indices.to_numpy().astype(np.int64) * span + (days - first)
-    distinct, codes = np.unique(mixed, return_inverse=True)
+    there, codes = ranked(mixed, len(names) * span)
     found = [
         Partition(names[code // span], (_EPOCH + timedelta(days=first + code % span)).isoformat())
-        for code in distinct.tolist()
+        for code in there.tolist()
     ]
     order = sorted(range(len(found)), key=lambda it: found[it])
     rank = np.empty(len(found), np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.datasets import EVENTS
-from schemas.dictionaries import Places, places
+from schemas.dictionaries import Places, places, ranked
 from schemas.values import Slice
 from transforms.dofn import StageFn
 from transforms.enrichment.access_levels import access_level
@@ -87,9 +87,9 @@ def _pairs(events: pa.Table, first: str, second: str) -> Distinct[tuple[str | No
     one, other = encoded(events[first]), encoded(events[second])
     ones, others = ([*it.dictionary.to_pylist(), None] for it in (one, other))
     codes = _codes(one) * len(others) + _codes(other)
-    distinct, inverse = np.unique(codes, return_inverse=True)
-    found = (divmod(code, len(others)) for code in distinct.tolist())
-    return Distinct([(ones[a], others[b]) for a, b in found], pa.array(inverse.astype(np.int32)))
+    there, rows = ranked(codes, len(ones) * len(others))
+    found = (divmod(code, len(others)) for code in there.tolist())
+    return Distinct([(ones[a], others[b]) for a, b in found], pa.array(rows.astype(np.int32)))
 
 
 def _codes(column: Any) -> Places:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.dictionaries import distinct
 from transforms.rules.entries import Entry
 
 Rows = NDArray[np.int64]
@@ -35,7 +35,7 @@ class Column:
         """Sources of the rows, each given once, that have no entry yet."""
         sources = rows if self._sources is None else self._sources[rows]
         unread = sources[self._codes[sources] == _UNREAD]
-        found: list[int] = (unread if self._sources is None else _distinct(unread, len(self._codes))).tolist()
+        found: list[int] = (unread if self._sources is None else distinct(unread, len(self._codes))).tolist()
         return found
 
     def put(self, source: int, found: str | Entry) -> int:
@@ -61,7 +61,7 @@ class Column:
         found = answers[codes]
         unasked = codes[found == _UNASKED]
         if len(unasked):
-            unasked = _distinct(unasked, len(answers))
+            unasked = distinct(unasked, len(answers))
             answers[unasked] = holds([self.entries[code] for code in unasked.tolist()])
             found = answers[codes]
         held: Mask = found == 1
@@ -75,10 +75,3 @@ class Column:
             if known is not None:
                 answers[: len(known)] = known
         return answers
-
-
-def _distinct(numbers: NDArray[Any], below: int) -> Rows:
-    """Each number once, ascending; faster than sorting them."""
-    seen = np.zeros(below, np.bool_)
-    seen[numbers] = True
-    return np.flatnonzero(seen)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.dictionaries import INDEX, dictionary, places, renumbered
+from schemas.dictionaries import INDEX, dictionary, distinct, places, ranked, renumbered
 from transforms.stores.parquet import own_values
 
 VALUES = st.lists(st.none() | st.sampled_from("abcde"), min_size=1, max_size=8)
@@ -58,3 +59,11 @@ def test_a_part_of_a_table_keeps_its_rows_and_no_value_of_others(column: tuple[l
     assert part.to_pylist() == whole.to_pylist()
     kept = part.dictionary.to_pylist()
     assert sorted(kept) == sorted(set(whole.to_pylist()) - {None}) or len(distinct.dictionary) <= 1
+
+
+@given(st.lists(st.integers(0, 20), max_size=40), st.sampled_from([21, 1 << 20]))
+def test_numbers_are_ranked_as_by_sorting_them(numbers: list[int], below: int) -> None:
+    rows = np.array(numbers, np.int64)
+    found, ranks = ranked(rows, below)
+    assert found.tolist() == distinct(rows, below).tolist() == sorted(set(numbers))
+    assert found[ranks].tolist() == numbers
