@@ -120,11 +120,7 @@ def test_the_child_listens_on_loopback_only_and_ends_with_the_block() -> None:
 
 def listening(pid: int) -> set[tuple[str, int]]:
     """Addresses and ports that the process listens on, TCP over IPv4 and IPv6."""
-    inodes = {
-        match[1]
-        for link in Path(f"/proc/{pid}/fd").iterdir()
-        if (match := re.fullmatch(r"socket:\[(\d+)\]", str(link.readlink())))
-    }
+    inodes = set(map(socket_of, Path(f"/proc/{pid}/fd").iterdir()))
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
@@ -133,6 +129,15 @@ def listening(pid: int) -> set[tuple[str, int]]:
                 address, port = local.split(":")
                 found.add((".".join(str(byte) for byte in reversed(bytes.fromhex(address))), int(port, 16)))
     return found
+
+
+def socket_of(link: Path) -> str | None:
+    """The inode of the socket that an open file of a process is; None for another, or one that was closed since."""
+    try:
+        found = re.fullmatch(r"socket:\[(\d+)\]", str(link.readlink()))
+    except FileNotFoundError:
+        return None
+    return found and found[1]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
