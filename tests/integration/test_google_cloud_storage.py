@@ -6,17 +6,16 @@ import gzip
 import pickle
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.gcs import Gcs, gcs
+from support.together import at_once
 from support.trails import event_ids, records, trail_key, trail_object
 from support.world import assert_one_to_one, event_rows, read_letters, read_rows
 
@@ -275,7 +274,6 @@ def test_an_output_inside_what_is_replayed_is_refused() -> None:
 
 
 def test_threads_that_need_the_client_at_once_get_the_same_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    together = threading.Barrier(8)
     made: list[Any] = []
     anonymous = gcloud._anonymous
 
@@ -284,15 +282,10 @@ def test_threads_that_need_the_client_at_once_get_the_same_one(monkeypatch: pyte
         time.sleep(0.2)
         return anonymous(*arguments)
 
-    def first(_: int) -> Any:
-        together.wait(30)
-        return gcloud.client()
-
     monkeypatch.setattr(gcloud, "_anonymous", slow)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     gcloud._client.cache_clear()
-    with ThreadPoolExecutor(8) as pool:
-        assert len({id(it) for it in pool.map(first, range(8))}) == 1
+    assert len(set(map(id, at_once(gcloud.client)))) == 1
     assert len(made) == 1
     gcloud._client.cache_clear()
 

@@ -171,13 +171,18 @@ def test_a_signal_to_the_parent_lets_its_workers_finish(faulty: World) -> None:
     assert sum(faulty.waiting()) == 12 - told["counters"]["messages_deleted"]
 
 
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 def test_workers_end_with_their_parent(aws: World) -> None:
     with ingesting(aws, "--workers", "2") as process:
         wait_for(lambda: len(workers_of(process)) == 2)
         workers = workers_of(process)
         process.kill()
         process.communicate(timeout=10)
-        wait_for(lambda: not any(Path(f"/proc/{it}").exists() for it in workers))
+        wait_for(lambda: not any(map(is_there, workers)))
+    assert not any(map(is_there, workers))
 
 
 def test_a_denial_in_a_worker_is_the_errors_of_all(faulty: World) -> None:

@@ -18,7 +18,8 @@ from pipeline.demo.emulator import upload
 BOUND_MB = 900
 
 
-def quiet_accounts(aws: World, count: int) -> None:
+@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
+def test_quiet_accounts_are_one_micro_batch(aws: World, count: int) -> None:
     accounts = [f"{100_000_000_000 + n}" for n in range(count)]
     objects = {
         trail_key("quiet", account=account): trail_object([record(n, account=account)])
@@ -36,16 +37,6 @@ def quiet_accounts(aws: World, count: int) -> None:
     assert counts["events_written"] == counts["commits"] == count
     assert_one_to_one(aws.output, [f"{account}-2026-01-12-{n:08}" for n, account in enumerate(accounts)])
     assert len(list(aws.output.glob("ingest_log/**/*.parquet"))) < 5
-
-
-def test_hundreds_of_quiet_accounts_are_one_micro_batch(aws: World) -> None:
-    quiet_accounts(aws, 300)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-def test_five_thousand_quiet_accounts_are_one_micro_batch(aws: World) -> None:
-    quiet_accounts(aws, 5000)
 
 
 def write_large(path: Path, text_bytes: int) -> int:

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
 import re
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 from support.fault_proxy import KMS_KEY
 from support.proxy import Call, Forward, Reply
+from support.together import at_once
 from support.world import World
 
 from schemas.errors import ConfigError
@@ -166,14 +164,8 @@ def test_a_role_is_assumed_with_external_id_and_session_name(faulty: World) -> N
 
 
 def test_threads_that_need_a_client_at_once_get_the_same_one() -> None:
-    access, together = Access(region="eu-west-3", endpoint_url="http://127.0.0.1:9"), threading.Barrier(8, timeout=30)
-
-    def first(_: int) -> Any:
-        together.wait()
-        return client("s3", access)
-
-    with ThreadPoolExecutor(8) as pool:
-        assert len({id(it) for it in pool.map(first, range(8))}) == 1
+    access = Access(region="eu-west-3", endpoint_url="http://127.0.0.1:9")
+    assert len(set(map(id, at_once(lambda: client("s3", access))))) == 1
 
 
 def test_the_principal_is_the_role_where_sts_gives_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +16,7 @@ from schemas.values import Partition, Slice
 from transforms.commit_raw import Committed, commit_raw, left_behind
 from transforms.normalize_records import normalize_records
 from transforms.stores import commit_log as module
-from transforms.stores import settings
 from transforms.stores.commit_log import FRESH_S, CommitLog
-from transforms.stores.files import Output
 from transforms.stores.parquet import EVENTS_LAYOUT, RAW_LAYOUT, encode, read_ranges, read_table
 from transforms.stores.tree import Numbered, folder_of, list_files, path_of
 from transforms.write_parquet import write_parquet
@@ -381,21 +375,3 @@ def test_a_cache_that_has_grown_old_is_listed_again_and_no_file_is_opened_again(
     commit(store, log, "d")
 
     assert store.calls == {"names": 2, "create": 2}
-
-
-def test_threads_that_want_an_outputs_commit_log_at_once_get_the_same(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    together = threading.Barrier(8)
-
-    def slow(*arguments: Any) -> CommitLog:
-        time.sleep(0.2)
-        return CommitLog(*arguments)
-
-    def first(_: int) -> CommitLog:
-        together.wait(30)
-        return settings.commit_log(Output(str(tmp_path)), settings.Settings())
-
-    monkeypatch.setattr(settings, "CommitLog", slow)
-    with ThreadPoolExecutor(8) as pool:
-        assert len({id(it) for it in pool.map(first, range(8))}) == 1

@@ -160,6 +160,7 @@ def test_a_store_that_does_not_tell_the_time_tells_no_ages(s3: tuple[Any, str], 
 def test_a_store_that_honours_create_if_absent_is_proven(store: Store) -> None:
     prove(store)
     prove(store)
+    assert store.read(".trailweave/probe") == b"probe"
 
 
 class Overwriting(MemoryStore):

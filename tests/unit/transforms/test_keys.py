@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,5 +96,6 @@ def test_files_of_an_output_are_no_trail(key: str, is_ours: bool) -> None:
 
 @given(st.text())
 def test_no_key_makes_it_raise(key: str) -> None:
-    facts(key)
-    no_trail(key)
+    found = facts(key)
+    assert found.day is None or date.fromisoformat(found.day)
+    assert no_trail(key) != ""
