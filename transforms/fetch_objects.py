@@ -25,7 +25,8 @@ from transforms.decoding.documents import Opened, open_documents
 from transforms.decoding.inflate import Caps
 from transforms.dofn import StageFn
 from transforms.in_hand import Hand, reading_order
-from transforms.stores.aws import Access, AwsFault
+from transforms.stores.aws import Access
+from transforms.stores.faults import CallFault
 from transforms.stores.objects import Content, read_object, touch_object
 from transforms.stores.side_by_side import SideBySide
 from transforms.stores.sources import Source
@@ -163,7 +164,7 @@ def fetch_objects(
             continue
         part = ObjectPart(message_in_hand.source, ref, message_in_hand.receipt)
         deferred = False
-        if isinstance(found, AwsFault):
+        if isinstance(found, CallFault):
             deferred = _fail(packer, part, found, hand, message_in_hand)
         else:
             _readable[part.source, ref.bucket] = time.monotonic(), ref
@@ -184,7 +185,7 @@ def _part_of(part: ObjectPart, opened: Opened, compressed_bytes: int) -> ObjectP
     )
 
 
-def _fail(packer: Packer, part: ObjectPart, fault: AwsFault, hand: Hand, message: Message) -> bool:
+def _fail(packer: Packer, part: ObjectPart, fault: CallFault, hand: Hand, message: Message) -> bool:
     """Write the object off or leave it in the queue; whether it was left."""
     if fault.kind == "missing":
         packer.bury(part, str(fault))
@@ -223,7 +224,7 @@ def reads_again(source: Source) -> bool:
     for ref in dict.fromkeys((known, refused)):
         try:
             touch_object(ref, source.access)
-        except AwsFault as fault:
+        except CallFault as fault:
             log.debug("probe_refused: %s", fault)
         else:
             return True
@@ -236,13 +237,13 @@ def _read_all(
     limits: FetchLimits,
     readers: Readers,
     watch: Callable[[], None],
-) -> Iterator[tuple[ObjectRef, Content | AwsFault]]:
+) -> Iterator[tuple[ObjectRef, Content | CallFault]]:
     """Every object that is still wanted, in order; ahead within the limits of count and bytes where threads read.
 
     `watch` is called while one is waited for.
     """
     wanted = deque(hand.refs())
-    running: deque[tuple[ObjectRef, Future[Content | AwsFault]]] = deque()
+    running: deque[tuple[ObjectRef, Future[Content | CallFault]]] = deque()
     in_flight = 0
     while wanted or running:
         while wanted and len(running) < limits.reads:
@@ -270,10 +271,10 @@ def _read_all(
             yield ref, future.result()
 
 
-def _read(ref: ObjectRef, access: Access) -> Content | AwsFault:
+def _read(ref: ObjectRef, access: Access) -> Content | CallFault:
     try:
         return read_object(ref, access)
-    except AwsFault as fault:
+    except CallFault as fault:
         return fault
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from schemas.values import Message, ObjectRef, Receipt
 from transforms.stores import queue
-from transforms.stores.aws import AwsFault
+from transforms.stores.faults import CallFault
 from transforms.stores.keys import facts
 from transforms.stores.sources import Source
 
@@ -113,7 +113,7 @@ class Hand:
             return
         try:
             extended = queue.extend([*those.values()], source.access, seconds)
-        except AwsFault as fault:
+        except CallFault as fault:
             # What could not be extended is still ours until its deadline.
             log.error("extension_failed: %s", fault, extra={"source": source.name, "error_code": fault.code})
             return

@@ -19,7 +19,9 @@ import apache_beam as beam
 from schemas.errors import AccessError, ConfigError
 from schemas.values import GOOGLE, LOCAL, Batch, Message, ObjectRef
 from transforms.stores import gcloud, locations
-from transforms.stores.aws import Access, AwsFault, calling, client
+from transforms.stores.aws import Access, client
+from transforms.stores.aws_faults import calling
+from transforms.stores.faults import CallFault
 from transforms.stores.files import Output, open_store
 from transforms.stores.keys import facts, no_trail
 from transforms.stores.ledger import done_objects, is_done
@@ -152,7 +154,7 @@ def _local(path: str) -> ObjectRef:
         return local_ref(path)
     except UnicodeEncodeError:
         raise ConfigError(f"the name of {path!r} is not in UTF-8, so no row could name it; rename the file") from None
-    except (OSError, AwsFault):
+    except (OSError, CallFault):
         return ObjectRef(LOCAL, path)
 
 
@@ -185,7 +187,7 @@ def _s3_pages(bucket: str, access: Access, prefix: str, flat: bool) -> Iterator[
                     ],
                     [it["Prefix"] for it in page.get("CommonPrefixes", ())],
                 )
-    except AwsFault as fault:
+    except CallFault as fault:
         raise AccessError(str(fault)) from fault
 
 

@@ -27,7 +27,7 @@ from schemas.errors import AccessError
 from schemas.values import Delivery
 from transforms.dofn import StageFn
 from transforms.stores import queue
-from transforms.stores.aws import AwsFault
+from transforms.stores.faults import CallFault
 from transforms.stores.sources import Source
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Received:
     """What one source gave, and the fault that ended its poll, if one did."""
 
     deliveries: list[Delivery] = field(default_factory=list)
-    fault: AwsFault | None = None
+    fault: CallFault | None = None
 
 
 def receive_messages(source: Source, limits: Limits) -> Received:
@@ -121,21 +121,21 @@ def receive_messages(source: Source, limits: Limits) -> Received:
                 return Received(received.deliveries, fault)
             # More pollers while each comes back full: a backlog. One is enough for a trickle.
             pollers = min(pollers * 2, _MOST_POLLERS) if len(found) >= 10 * pollers else 1
-    except AwsFault as fault:
+    except CallFault as fault:
         return Received(received.deliveries, fault)
     return received
 
 
-def _poll(source: Source, wanted: int, visibility_s: int, pollers: int) -> tuple[list[Delivery], AwsFault | None]:
+def _poll(source: Source, wanted: int, visibility_s: int, pollers: int) -> tuple[list[Delivery], CallFault | None]:
     """One long poll by as many threads as can be of use: a poll of a queue gives ten messages at most.
 
     What one of them received is kept when another fails.
     """
 
-    def poll(_: int) -> list[Delivery] | AwsFault:
+    def poll(_: int) -> list[Delivery] | CallFault:
         try:
             return queue.receive(source, wait_s=_POLL_S, visibility_s=visibility_s, maximum=wanted)
-        except AwsFault as fault:
+        except CallFault as fault:
             return fault
 
     pollers = min(pollers, -(-wanted // 10))
@@ -144,8 +144,8 @@ def _poll(source: Source, wanted: int, visibility_s: int, pollers: int) -> tuple
     else:
         with ThreadPoolExecutor(pollers) as pool:
             answers = [*pool.map(poll, range(pollers))]
-    deliveries = [it for answer in answers if not isinstance(answer, AwsFault) for it in answer]
-    return deliveries, next((it for it in answers if isinstance(it, AwsFault)), None)
+    deliveries = [it for answer in answers if not isinstance(answer, CallFault) for it in answer]
+    return deliveries, next((it for it in answers if isinstance(it, CallFault)), None)
 
 
 def receive_from_all(sources: Sequence[tuple[Source, Limits]]) -> list[Received]:

@@ -24,7 +24,9 @@ from pipeline.sql import query
 from pipeline.terminal.rows import as_json
 from schemas.datasets import DELIVERIES
 from schemas.errors import TrailweaveError
-from transforms.stores.aws import Access, AwsFault, calling, client
+from transforms.stores.aws import Access, client
+from transforms.stores.aws_faults import calling
+from transforms.stores.faults import CallFault
 from transforms.stores.files import Output, open_store
 from transforms.stores.parquet import DELIVERIES_LAYOUT, encode
 from transforms.stores.tree import dated_path
@@ -144,7 +146,7 @@ def _publish(sink: Sink, alert: Row, body: str) -> None:
             client("sns", sink.access).publish(
                 TopicArn=sink.topic_arn, Message=body, Subject=" ".join(subject.split())[:_LONGEST_SUBJECT]
             )
-    except AwsFault as fault:
+    except CallFault as fault:
         raise SinkError(f"sink {sink.name!r} did not take an alert: {fault}") from fault
 
 

@@ -23,7 +23,7 @@ from schemas.errors import AccessError, EngineError
 from transforms.list_objects import Selection
 from transforms.receive_messages import STOP, Limits
 from transforms.stores import gcloud
-from transforms.stores.aws import AwsFault
+from transforms.stores.faults import CallFault
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def _submitted(pipeline: beam.Pipeline) -> Any:
     try:
         with gcloud.calling("dataflow.jobs.create", f"project {google.project}") if by_google else nullcontext():
             result = pipeline.run()
-    except AwsFault as fault:
+    except CallFault as fault:
         raise AccessError(str(fault)) from fault
     if by_google and _is_running(pipeline.options):
         log.info("job_submitted: %s in %s", result.job_id(), google.region)

@@ -9,9 +9,9 @@ from pipeline.graph import Plan, replay
 from pipeline.ingestion.runs import run
 from schemas.errors import TrailweaveError
 from schemas.values import Message
-from transforms.stores.aws import AwsFault
+from transforms.stores.faults import CallFault
 
-FORESEEN = (TrailweaveError, AwsFault)
+FORESEEN = (TrailweaveError, CallFault)
 """What ends a run whatever messages are in it."""
 
 Alone = Callable[[Message, Exception], Counter[str]]

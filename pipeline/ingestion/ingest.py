@@ -23,7 +23,8 @@ from schemas.errors import AccessError, TrailweaveError
 from schemas.values import Message
 from transforms.parse_notifications import parse_notification
 from transforms.receive_messages import IN_HAND, ON_HAND, STOP, Limits
-from transforms.stores.aws import AwsFault, faults_since
+from transforms.stores.aws import faults_since
+from transforms.stores.faults import CallFault
 from transforms.stores.files import open_store, prove
 
 log = logging.getLogger(__name__)
@@ -236,7 +237,7 @@ def _tell(counts: Counter[str], plan: Plan, seconds: float) -> None:
 
 def _failed(error: Exception, failures: int, *, ever: bool) -> int:
     failures += 1
-    if isinstance(error, AwsFault):
+    if isinstance(error, CallFault):
         error = AccessError(str(error))
     if (isinstance(error, TrailweaveError) and not ever) or failures >= _FAILURES_BEFORE_EXIT:
         raise error

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from pipeline.ingestion.ingest import Turn
 from schemas import counters
 from transforms.stores import queue
-from transforms.stores.aws import AwsFault
+from transforms.stores.faults import CallFault
 from transforms.stores.parquet import SCHEMA_VERSION
 from transforms.stores.sources import Source
 
@@ -140,7 +140,7 @@ class Metrics(Collector):
             try:
                 for state, count in queue.depth(source).items():
                     found[source.name, state] = count
-            except AwsFault:
+            except CallFault:
                 continue
         self._depths = found
 

@@ -23,7 +23,9 @@ from transforms.fetch_objects import FetchLimits
 from transforms.parse_notifications import parse_notification
 from transforms.providers import PROVIDERS_BY_NAME
 from transforms.stores import queue
-from transforms.stores.aws import AwsFault, calling, client, partition
+from transforms.stores.aws import client, partition
+from transforms.stores.aws_faults import calling
+from transforms.stores.faults import CallFault
 from transforms.stores.files import Output, open_store, prove
 from transforms.stores.objects import read_object
 from transforms.stores.settings import Settings, read_settings
@@ -116,7 +118,7 @@ class _Walk:
         try:
             with calling(tried, "STS", access):
                 answer = client("sts", access).get_caller_identity()
-        except AwsFault as fault:
+        except CallFault as fault:
             if fault.code in _CREDENTIALS:
                 yield self._step("identity", "misconfigured", tried, str(fault), _GIVE_CREDENTIALS)
                 return "nothing can be called without credentials"
@@ -152,7 +154,7 @@ class _Walk:
             )
         try:
             found = queue.attributes(self._source)
-        except AwsFault as fault:
+        except CallFault as fault:
             if fault.kind == "denied" and not no_queue(fault):
                 yield self._step("queue", "ok", tried, "not allowed, and not needed: its settings are not looked at")
                 return None
@@ -278,13 +280,13 @@ class _Walk:
         """What a call gives; None once its fault is told."""
         try:
             return ask()
-        except AwsFault as fault:
+        except CallFault as fault:
             yield self._faulty(name, tried, fault, resource)
         except TrailweaveError as error:
             yield self._step(name, "denied" if error.exit_code == 3 else "misconfigured", tried, str(error))
         return None
 
-    def _faulty(self, name: str, tried: str, fault: AwsFault, resource: str = "*") -> Step:
+    def _faulty(self, name: str, tried: str, fault: CallFault, resource: str = "*") -> Step:
         return faulty(self._source.name, name, tried, fault, resource, self._source.access)
 
 
@@ -309,11 +311,11 @@ def _check_output(output: Output, settings: Settings) -> Iterator[Step]:
             got = f"it was begun with {found}, and these options ask for {settings}"
             remedy = "use the same options, or replay its raw records into another output root"
             yield Step("output", "settings", "misconfigured", "read the settings of the output root", got, remedy)
-    except AwsFault as fault:
+    except CallFault as fault:
         yield faulty("output", "output", f"s3:PutObject: {tried}", fault, resource, output.access)
     except TrailweaveError as error:
         cause = error.__cause__
-        if isinstance(cause, AwsFault):
+        if isinstance(cause, CallFault):
             yield faulty("output", "output", f"s3:PutObject: {tried}", cause, resource, output.access)
         else:
             yield Step("output", "output", "misconfigured", tried, str(error))

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from transforms.stores.aws import Access, AwsFault, principal, said
+from transforms.stores.aws import Access, principal
+from transforms.stores.aws_faults import said
+from transforms.stores.faults import CallFault
 
 Verdict = Literal["ok", "note", "misconfigured", "denied", "unreachable", "skipped"]
 
@@ -37,7 +39,7 @@ class Step:
     statement: dict[str, Any] | None = None
 
 
-def faulty(source: str, name: str, tried: str, fault: AwsFault, resource: str, access: Access) -> Step:
+def faulty(source: str, name: str, tried: str, fault: CallFault, resource: str, access: Access) -> Step:
     """A call that failed: which policy to look at, by AWS's own words, and the statement that is missing."""
     action = tried.split(" ")[0].rstrip(":")
     if fault.kind == "kms":
@@ -62,17 +64,17 @@ def faulty(source: str, name: str, tried: str, fault: AwsFault, resource: str, a
     return Step(source, name, "denied", tried, str(fault), _blamed(fault, action, access), statement)
 
 
-def no_queue(fault: AwsFault) -> bool:
+def no_queue(fault: CallFault) -> bool:
     """Whether the queue itself is not there."""
     return "NonExistentQueue" in fault.code or "QueueDoesNotExist" in fault.code
 
 
-def refused_role(fault: AwsFault) -> bool:
+def refused_role(fault: CallFault) -> bool:
     """Whether a role could not be assumed, without which nothing can be called."""
     return str(fault).startswith("sts:AssumeRole ")
 
 
-def _blamed(fault: AwsFault, action: str, access: Access) -> str:
+def _blamed(fault: CallFault, action: str, access: Access) -> str:
     """Which policy to look at. AWS says it in the message of most denials; else all that may be it are named."""
     service = action.split(":")[0]
     named = {"sqs": "the queue policy", "s3": "the bucket policy", "kms": "the key policy"}

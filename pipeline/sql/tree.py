@@ -38,7 +38,8 @@ from schemas.datasets import (
 )
 from schemas.errors import AccessError, ConfigError, StoreError
 from transforms.stores import gcloud
-from transforms.stores.aws import AwsFault, bucket_access
+from transforms.stores.bucket_access import bucket_access
+from transforms.stores.faults import CallFault
 from transforms.stores.files import Output, Store, open_store
 from transforms.stores.gcs import GcsStore
 from transforms.stores.local import LocalStore, walk
@@ -171,7 +172,7 @@ def _root(store: S3Store | GcsStore) -> str:
 def _s3_files(store: S3Store) -> S3FileSystem:
     try:
         granted = bucket_access(store.bucket, store.access)
-    except AwsFault as fault:
+    except CallFault as fault:
         raise AccessError(str(fault)) from fault
     return S3FileSystem(
         access_key=granted.access_key,

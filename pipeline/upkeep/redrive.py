@@ -10,7 +10,9 @@ from typing import Any
 from pipeline.terminal.words import counted
 from schemas.errors import AccessError, ConfigError
 from transforms.receive_messages import STOP
-from transforms.stores.aws import Access, AwsFault, calling
+from transforms.stores.aws import Access
+from transforms.stores.aws_faults import calling
+from transforms.stores.faults import CallFault
 from transforms.stores.queue import queue_name, sqs
 
 _BATCH = 10
@@ -73,7 +75,7 @@ def redrive(queue_url: str, to: str, access: Access, *, most: int | None = None)
     try:
         for step in _steps(queue_url, to, access, most):
             total += step
-    except AwsFault as fault:
+    except CallFault as fault:
         raise AccessError(f"{fault}; {total.as_text()} before") from fault
     return total
 

@@ -23,7 +23,7 @@ from schemas.values import GOOGLE, LOCAL, ObjectRef
 from transforms.decoding.inflate import Caps, Damaged, as_file, inflate
 from transforms.list_objects import Selection, list_objects
 from transforms.stores import locations
-from transforms.stores.aws import AwsFault
+from transforms.stores.faults import CallFault
 from transforms.stores.files import Output
 from transforms.stores.keys import facts
 from transforms.stores.objects import read_object
@@ -162,7 +162,7 @@ def verify(
         if digests:
             try:
                 findings += proven.of(source, [it for it in listing if facts(it.key).is_digest], logs)
-            except AwsFault as fault:
+            except CallFault as fault:
                 raise AccessError(str(fault)) from fault
     findings = sorted(set(findings))
     return Verification(objects, proven.digests, proven.log_files, proven.until, tuple(findings))
@@ -285,7 +285,7 @@ def _asked_for(chain: Sequence[SignedText], source: Source) -> dict[str, str]:
     region = facts(chain[0].ref.key).region or ""
     try:
         return fetch_public_keys(region, days[0], days[-1] + _DAY, source.access)
-    except AwsFault as fault:
+    except CallFault as fault:
         raise AccessError(
             f"{fault}; or give --public-keys FILE, written by `aws cloudtrail list-public-keys`, or --no-digests"
         ) from fault
@@ -308,7 +308,7 @@ def _read(ref: ObjectRef, source: Source) -> SignedText | Finding:
         return opened(read_digest(ref, source.access))
     except Damaged as damage:
         return Finding("invalid", ref.bucket, ref.key, f"it cannot be read: {damage}")
-    except AwsFault as fault:
+    except CallFault as fault:
         if fault.kind != "missing":
             raise
         return Finding("missing", ref.bucket, ref.key, "it was removed while this ran")
@@ -322,7 +322,7 @@ def _wrong(it: LogFile, source: Source, listed: set[tuple[str, str]]) -> tuple[K
         return "missing", absent
     try:
         content = read_object(ObjectRef(it.s3_bucket, it.s3_object), source.access)
-    except AwsFault as fault:
+    except CallFault as fault:
         if fault.kind == "transient":
             raise
         return ("missing", absent) if fault.kind == "missing" else ("unreadable", fault.text)

@@ -15,7 +15,8 @@ from support.world import forget_clients
 
 from schemas.errors import AccessError
 from schemas.values import ObjectRef
-from transforms.stores.aws import Access, AwsFault, Role, client, principal
+from transforms.stores.aws import Access, Role, client, principal
+from transforms.stores.faults import CallFault
 from transforms.stores.objects import read_object
 
 ROLE = "trailweave"
@@ -77,7 +78,7 @@ def test_a_denial_names_the_call_the_resource_and_the_role(endpoint: str) -> Non
     access = Access(role_arn=make_role(nothing), external_id=EXTERNAL_ID, session_name="collector")
     principal(access)  # assumes the role before authorisation is enforced
     read_authorised = set_initial_no_auth_action_count(0)(read_object)
-    with pytest.raises(AwsFault) as told:
+    with pytest.raises(CallFault) as told:
         read_authorised(ObjectRef("trail", "key"), access)
     assert told.value.kind in ("denied", "denied_or_missing")
     for part in ("s3:GetObject", "arn:aws:s3:::trail/key", f"assumed-role/{ROLE}/collector"):

@@ -29,7 +29,8 @@ from schemas.values import ObjectRef
 from transforms.fetch_objects import FetchLimits, reads_again
 from transforms.list_objects import Selection
 from transforms.stores import objects
-from transforms.stores.aws import Access, AwsFault, ClientSide, client, own_client
+from transforms.stores.aws import Access, ClientSide, client, own_client
+from transforms.stores.faults import CallFault
 from transforms.stores.objects import read_object, touch_object
 from transforms.stores.settings import Settings
 
@@ -301,7 +302,7 @@ def test_a_refused_key_leaves_the_message_in_the_queue(
 def test_a_passing_fault_is_tried_again(sealing: Sealing, operation: str, fault: Any) -> None:
     sealing.put(ONE, BODIES[ONE])
     rule = _proxy(sealing).when(operation).do(fault)
-    with pytest.raises(AwsFault) as told:
+    with pytest.raises(CallFault) as told:
         read_object(_ref(sealing), sealing.access())
     assert told.value.kind == "transient"
     rule.stop()
@@ -318,11 +319,11 @@ def test_a_key_kept_in_an_instruction_file_is_found_there(sealing: Sealing) -> N
     kept = {name: value for name, value in found["Metadata"].items() if name not in apart}
     beside = {name: value for name, value in found["Metadata"].items() if name in apart}
     w.s3.put_object(Bucket=w.bucket, Key=ONE, Body=found["Body"].read(), Metadata=kept)
-    with pytest.raises(AwsFault, match="instruction does not exist") as told:
+    with pytest.raises(CallFault, match="instruction does not exist") as told:
         read_object(_ref(sealing), sealing.access())
     assert told.value.kind == "missing"
     _proxy(sealing).when("GetObject", key="*.instruction").do(denied()).times(1)
-    with pytest.raises(AwsFault, match="instruction was refused") as told:
+    with pytest.raises(CallFault, match="instruction was refused") as told:
         read_object(_ref(sealing), sealing.access())
     assert told.value.kind == "denied"
     w.s3.put_object(

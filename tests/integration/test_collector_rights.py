@@ -20,7 +20,9 @@ from pipeline.onboarding.check import check, exit_code
 from pipeline.onboarding.faults import Step
 from transforms.fetch_objects import FetchLimits
 from transforms.receive_messages import Limits
-from transforms.stores.aws import Access, AwsFault, calling, client
+from transforms.stores.aws import Access, client
+from transforms.stores.aws_faults import calling
+from transforms.stores.faults import CallFault
 from transforms.stores.files import Output
 from transforms.stores.settings import Settings
 from transforms.stores.sources import Source
@@ -155,7 +157,7 @@ def test_the_policy_allows_nothing_more(strict: Strict) -> None:
         "sqs:ReceiveMessage": lambda: sqs.receive_message(QueueUrl=strict.stack.outputs["DeadLetterQueueUrl"]),
         "iam:ListUsers": lambda: client("iam", strict.collector).list_users(),
     }.items():
-        with pytest.raises(AwsFault) as raised, calling(action, "it", strict.collector):
+        with pytest.raises(CallFault) as raised, calling(action, "it", strict.collector):
             call()
         assert raised.value.kind in ("denied", "denied_or_missing"), action
 

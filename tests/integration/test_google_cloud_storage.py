@@ -27,7 +27,8 @@ from schemas.errors import AccessError, ConfigError, StoreError
 from schemas.values import ObjectRef
 from transforms.list_objects import Selection, list_objects
 from transforms.stores import gcloud
-from transforms.stores.aws import Access, AwsFault
+from transforms.stores.aws import Access
+from transforms.stores.faults import CallFault
 from transforms.stores.files import Output, open_store, prove
 from transforms.stores.gcs import GcsStore
 from transforms.stores.objects import read_object, touch_object
@@ -260,7 +261,7 @@ def test_a_read_that_fails_is_told_by_its_kind(google: Gcs, status: int, said: s
     google.put("logs", "a", b"x")
     for action, call in (("get", read_object), ("stat", touch_object)):
         google.fault(action, status, said=said)  # type: ignore[arg-type]
-        with pytest.raises(AwsFault) as fault:
+        with pytest.raises(CallFault) as fault:
             call(ObjectRef("gs://logs", "a"), Access())
         if action == "get" or status != 403 or kind != "kms":
             assert fault.value.kind == kind

@@ -1,12 +1,10 @@
-"""The one module that builds AWS clients, and the one vocabulary for what their calls can fail with."""
+"""The one module that builds AWS clients: by whose credentials, and what their calls met."""
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -25,32 +23,12 @@ from botocore.parsers import ResponseParserError
 
 from schemas.errors import AccessError, ConfigError
 
-FaultKind = Literal["missing", "denied", "denied_or_missing", "kms", "transient", "taken"]
-
 ATTEMPTS = 6
 """How often botocore makes a call that fails in passing."""
 
-# Nothing answered at all: a wrong address or a cut network, seldom a passing fault of AWS.
-UNREACHED = {"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "SSLError"}
-_MISSING = {"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"}
-_TAKEN = {"PreconditionFailed", "412"}
-_TRANSIENT = re.compile(
-    r"Throttl|SlowDown|TooManyRequests|RequestLimit|InternalError|InternalFailure|ServiceUnavailable|RequestTimeout"
-    r"|ConditionalRequestConflict|OperationAborted|ExpiredToken|RequestExpired|^5\d\d$|^409$"
-)
-_NO_QUEUE = "there is no such queue: check its URL, the region, and AWS_ENDPOINT_URL"
-# What helps, where it is not a permission.
-_REMEDIES = {
-    "NoSuchBucket": "there is no such bucket: check its name, the region, and AWS_ENDPOINT_URL",
-    "AWS.SimpleQueueService.NonExistentQueue": _NO_QUEUE,
-    "QueueDoesNotExist": _NO_QUEUE,
-    "InvalidObjectState": "it is archived: restore it, and its message is read at the next delivery",
-    "InvalidRequest": "if it is encrypted with a key of your own (SSE-C), name that key's file in sse_c_key_file",
-    "InvalidAccessKeyId": "the access key is unknown or disabled: enable or renew it",
-    "InvalidClientTokenId": "the access key is unknown or disabled: enable or renew it",
-    "SignatureDoesNotMatch": "the secret does not belong to the access key: renew both",
-}
-_ARN_IN_TEXT = re.compile(r"arn:aws[\w-]*:[^\s\"']+")
+MISSING = {"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"}
+TAKEN = {"PreconditionFailed", "412"}
+"""AWS's codes that tell that a file is not there, or is there: no faults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +73,6 @@ class Access:
     via: tuple[Role, ...] = ()
     fips: bool = False
     client_side: ClientSide | None = None
-
-
-class AwsFault(Exception):
-    """A call that failed, in the terms that a stage decides by. The text is for the operator."""
-
-    def __init__(self, kind: FaultKind, code: str, text: str) -> None:
-        super().__init__(kind, code, text)
-        self.kind: FaultKind = kind
-        self.code = code
-        self.text = text
-
-    def __str__(self) -> str:
-        return self.text
 
 
 _building: dict[Access, Any] = {}
@@ -198,7 +163,7 @@ def _count_fault(**attempt: Any) -> None:
     """Told of each attempt, as botocore asks whether to try again. That a file is there, or is not, is no fault."""
     operation, error = attempt["operation"], attempt["caught_exception"]
     code = type(error).__name__ if error else str(attempt["response"][1].get("Error", {}).get("Code", ""))
-    if code and code not in _MISSING | _TAKEN:
+    if code and code not in MISSING | TAKEN:
         kind = f"{operation.service_model.service_name}:{operation.name}", code
         with _counting:
             if kind in _faults or len(_faults) < _MOST_KINDS:
@@ -244,36 +209,10 @@ class _AssumedRole(CredentialProvider):
         return self._core.create_client(service, endpoint_url=self._access.endpoint_url, **credentials)
 
 
-@dataclass(frozen=True, slots=True)
-class BucketAccess:
-    """What a reader other than boto3 needs for one bucket: where it is, and the credentials as they are now."""
-
-    region: str
-    endpoint_url: str
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    token: str | None = field(repr=False)
-
-
-def bucket_access(bucket: str, access: Access) -> BucketAccess:
-    """Region and endpoint of the bucket itself, with frozen credentials; they do not refresh.
-
-    Raises AwsFault when the bucket does not exist or s3:ListBucket is denied.
-    """
-    s3 = client("s3", access)
-    with calling("s3:ListBucket", f"s3://{bucket}", access):
-        region = s3.head_bucket(Bucket=bucket).get("BucketRegion") or s3.meta.region_name
+def credentials(access: Access) -> Any:
+    """The access's credentials as they are now; these do not refresh."""
     held: Any = _session(access).get_credentials()
-    frozen = held.get_frozen_credentials()
-    # A client of the bucket's own region knows that region's endpoint, or the one that overrides it.
-    endpoint_url = client("s3", replace(access, region=region)).meta.endpoint_url
-    return BucketAccess(region, endpoint_url, frozen.access_key, frozen.secret_key, frozen.token)
-
-
-def said(fault: AwsFault) -> str:
-    """What AWS itself said of a fault; empty where nothing of it came back."""
-    response: Any = getattr(fault.__cause__, "response", None) or {}
-    return str(response.get("Error", {}).get("Message", ""))
+    return held.get_frozen_credentials()
 
 
 def partition(access: Access) -> str:
@@ -309,70 +248,3 @@ def sse_c_arguments(access: Access) -> dict[str, Any]:
             f"sse_c_key_file {access.sse_c_key_file!r} holds {len(key)} bytes; an AES-256 key has exactly 32"
         )
     return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": key}
-
-
-@contextmanager
-def calling(action: str, resource: str, access: Access) -> Iterator[None]:
-    """Turn what boto3 raises inside into an `AwsFault` that names action, resource and principal."""
-    try:
-        yield
-    except ClientError as error:
-        raise _fault(error, action, resource, access) from error
-    except (BotoCoreError, ResponseParserError) as error:
-        raise AwsFault("transient", type(error).__name__, f"{action} on {resource} failed: {error}") from error
-
-
-def _fault(error: ClientError, action: str, resource: str, access: Access) -> AwsFault:
-    response: Any = error.response
-    code = str(response.get("Error", {}).get("Code", ""))
-    message = str(response.get("Error", {}).get("Message", ""))
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _TAKEN or status == 412:
-        return AwsFault("taken", code, f"{resource} exists already")
-    if code in _MISSING:
-        return AwsFault("missing", code, f"{resource} does not exist ({code})")
-    if _TRANSIENT.search(code) or status >= 500 or status == 429:
-        return AwsFault("transient", code, f"{action} on {resource} failed for now: {code}")
-    if error.operation_name.startswith("AssumeRole"):
-        role = next((arn for arn in _ARN_IN_TEXT.findall(message)[::-1] if ":role/" in arn), access.role_arn)
-        return AwsFault(
-            "denied",
-            code,
-            f"sts:AssumeRole on {role} was refused ({code}); its trust policy must name the caller and the external"
-            " id of the source, and the caller's identity policy must allow it: without the role"
-            f" {action} on {resource} cannot be called",
-        )
-    if action == "kms:Decrypt" or code.startswith("KMS") or "kms:" in message or ".kms." in message.lower():
-        own = f"kms:Decrypt on {resource}"
-        key = next((arn for arn in _ARN_IN_TEXT.findall(message) if ":kms:" in arn), "the key of the object")
-        return AwsFault(
-            "kms",
-            code,
-            f"{own if action == 'kms:Decrypt' else f'kms:Decrypt on {key} for {resource}'} failed ({code})"
-            f" as {principal(access)};"
-            " grant kms:Decrypt in the key policy and the identity policy, and check that the key is enabled",
-        )
-    if code in {"AccessDenied", "403"} and action == "s3:GetObject":
-        return _denied_object(code, message, action, resource, access)
-    return AwsFault("denied", code, _denial(code, action, resource, access))
-
-
-def _denied_object(code: str, message: str, action: str, resource: str, access: Access) -> AwsFault:
-    """S3 says 403 for a missing key too, unless the caller may list the bucket; its text may tell which it was."""
-    if "s3:ListBucket" in message:
-        return AwsFault(
-            "denied_or_missing", code, f"{resource} is missing, or {action} is denied to {principal(access)}"
-        )
-    if "s3:GetObject" in message or "explicit deny" in message:
-        return AwsFault("denied", code, _denial(code, action, resource, access))
-    return AwsFault(
-        "denied_or_missing",
-        code,
-        f"{action} on {resource} is denied to {principal(access)}, or the object is missing"
-        " (without s3:ListBucket S3 gives the same answer for both); check the identity policy and the bucket policy",
-    )
-
-
-def _denial(code: str, action: str, resource: str, access: Access) -> str:
-    allow = f"allow {action} in the identity policy and in the resource's own policy"
-    return f"{action} on {resource} was refused to {principal(access)} ({code}); {_REMEDIES.get(code, allow)}"

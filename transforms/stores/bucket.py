@@ -10,7 +10,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from schemas.errors import AccessError
-from transforms.stores.aws import AwsFault
+from transforms.stores.faults import CallFault
 from transforms.stores.ranged import ranged
 
 
@@ -25,16 +25,16 @@ class BucketStore(ABC):
 
     @abstractmethod
     def _get(self, path: str, part: tuple[int, int] | None = None) -> bytes:
-        """The content, or a part of it by its first and last byte. Raises `AwsFault`."""
+        """The content, or a part of it by its first and last byte. Raises `CallFault`."""
 
     @abstractmethod
     def _length(self, path: str) -> int:
-        """Bytes of the content. Raises `AwsFault`."""
+        """Bytes of the content. Raises `CallFault`."""
 
     def read(self, path: str) -> bytes | None:
         try:
             return self._get(path)
-        except AwsFault as fault:
+        except CallFault as fault:
             if fault.kind == "missing":
                 return None
             raise AccessError(str(fault)) from fault
@@ -43,7 +43,7 @@ class BucketStore(ABC):
         """`size` bytes of the object from `start`."""
         try:
             return self._get(path, (start, start + size - 1))
-        except AwsFault as fault:
+        except CallFault as fault:
             raise AccessError(str(fault)) from fault
 
     def open(self, path: str) -> pa.NativeFile:
@@ -58,7 +58,7 @@ class BucketStore(ABC):
     def _size(self, path: str) -> int | None:
         try:
             return self._length(path)
-        except AwsFault as fault:
+        except CallFault as fault:
             if fault.kind == "missing":
                 return None
             raise AccessError(str(fault)) from fault

@@ -15,7 +15,9 @@ from typing import Any
 
 from schemas.errors import ConfigError
 from schemas.values import ObjectRef
-from transforms.stores.aws import Access, AwsFault, ClientSide, building, calling, client, own_client
+from transforms.stores.aws import Access, ClientSide, building, client, own_client
+from transforms.stores.aws_faults import calling
+from transforms.stores.faults import CallFault
 
 EXTRA = "pip install 'trailweave[client-side]'"
 
@@ -58,7 +60,7 @@ def opening(ref: ObjectRef, answer: Mapping[str, Any], access: Access) -> Iterat
 
     Nothing that was read may be used before the body's end was reached: its last read authenticates all of it.
 
-    Raises Sealed when the object cannot be opened, AwsFault when a call fails; closes the answer's body in the end.
+    Raises Sealed when the object cannot be opened, CallFault when a call fails; closes the answer's body in the end.
     """
     written = (
         "the object was encrypted before it was stored, by the Amazon S3 Encryption Client"
@@ -81,7 +83,7 @@ def opening(ref: ObjectRef, answer: Mapping[str, Any], access: Access) -> Iterat
         except (S3EncryptionClientError, *_NONSENSE) as error:
             older = "" if how.accept == "legacy" else "; older formats need `accept` in client_side"
             raise Sealed(f"{written}; AWS's library does not open it: {error}{older}") from error
-        except AwsFault as fault:
+        except CallFault as fault:
             if fault.code not in _OF_THE_OBJECT:
                 raise
             why = f"{_OF_THE_OBJECT[fault.code]} ({fault.code})"
@@ -89,7 +91,7 @@ def opening(ref: ObjectRef, answer: Mapping[str, Any], access: Access) -> Iterat
 
 
 def _decrypting(opener: Any, ref: ObjectRef, answer: Mapping[str, Any], how: ClientSide, access: Access) -> Any:
-    """The decrypting body; the library's own errors as they come, those of its calls as AwsFault."""
+    """The decrypting body; the library's own errors as they come, those of its calls as CallFault."""
     refused: Exception | None = None
     with calling("kms:Decrypt", how.kms_key, access):
         try:

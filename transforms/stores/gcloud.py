@@ -1,4 +1,4 @@
-"""The one module that builds Google Cloud clients; what their calls fail with is told as `AwsFault`, by its kinds.
+"""The one module that builds Google Cloud clients; what their calls fail with is told as `CallFault`, by its kinds.
 
 Credentials are Google's application default ones. `STORAGE_EMULATOR_HOST` names an emulator, as in Google's own
 tools. The library retries passing faults itself, for two minutes.
@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from schemas.errors import AccessError, ConfigError
-from transforms.stores.aws import AwsFault
+from transforms.stores.faults import CallFault
 
 TIMEOUT_S = 60
 _CONNECTIONS = 64
@@ -80,7 +80,7 @@ def pages(bucket: str, prefix: str, fields: str, **options: Any) -> Iterator[Any
                 .list_blobs(bucket, prefix=prefix, fields=f"{fields},nextPageToken", timeout=TIMEOUT_S, **options)
                 .pages
             )
-    except AwsFault as fault:
+    except CallFault as fault:
         raise AccessError(str(fault)) from fault
 
 
@@ -92,16 +92,16 @@ def now(bucket: str) -> datetime:
             with client()._http.get(asked, timeout=TIMEOUT_S) as answer:
                 answer.raise_for_status()
                 return parsedate_to_datetime(answer.headers["Date"])
-    except AwsFault as fault:
+    except CallFault as fault:
         raise AccessError(str(fault)) from fault
 
 
 @contextmanager
 def calling(action: str, resource: str) -> Iterator[None]:
-    """Turn what Google's client raises inside into an `AwsFault` that names action and resource."""
+    """Turn what Google's client raises inside into a `CallFault` that names action and resource."""
     try:
         yield
-    except AwsFault:
+    except CallFault:
         raise
     except Exception as error:
         fault = _fault(error, action, resource)
@@ -110,7 +110,7 @@ def calling(action: str, resource: str) -> Iterator[None]:
         raise fault from error
 
 
-def _fault(error: Exception, action: str, resource: str) -> AwsFault | None:
+def _fault(error: Exception, action: str, resource: str) -> CallFault | None:
     """The error in our terms; None for one that is none of a call's."""
     from google.api_core.exceptions import GoogleAPICallError, RetryError
     from google.auth.exceptions import GoogleAuthError, TransportError
@@ -123,9 +123,9 @@ def _fault(error: Exception, action: str, resource: str) -> AwsFault | None:
     if isinstance(error, InvalidResponse):
         return _answered(int(error.response.status_code), _said(error.response), action, resource)
     if isinstance(error, (RetryError, TransportError, RequestException, DataCorruption, ConnectionError)):
-        return AwsFault("transient", name, f"{action} on {resource} failed for now: {name}")
+        return CallFault("transient", name, f"{action} on {resource} failed for now: {name}")
     if isinstance(error, GoogleAuthError):
-        return AwsFault("denied", name, f"{action} on {resource}: Google's credentials were not accepted ({error})")
+        return CallFault("denied", name, f"{action} on {resource}: Google's credentials were not accepted ({error})")
     return None
 
 
@@ -141,19 +141,19 @@ def _said(response: Any) -> str:
             response.close()
 
 
-def _answered(status: int, said: str, action: str, resource: str) -> AwsFault:
+def _answered(status: int, said: str, action: str, resource: str) -> CallFault:
     code = str(status)
     if status == 412:
-        return AwsFault("taken", code, f"{resource} exists already")
+        return CallFault("taken", code, f"{resource} exists already")
     if status == 404 and "bucket does not exist" in said:
-        return AwsFault("denied", code, f"{action} on {resource}: there is no such bucket: check its name")
+        return CallFault("denied", code, f"{action} on {resource}: there is no such bucket: check its name")
     if status == 404:
-        return AwsFault("missing", code, f"{resource} does not exist ({code})")
+        return CallFault("missing", code, f"{resource} does not exist ({code})")
     if status in _TRANSIENT or status >= 500:
-        return AwsFault("transient", code, f"{action} on {resource} failed for now: {code}")
+        return CallFault("transient", code, f"{action} on {resource} failed for now: {code}")
     if "cloudkms" in said.lower() or "cloud kms" in said.lower():
-        return AwsFault("kms", code, f"{action} on {resource} failed for its key ({code}): {said}")
+        return CallFault("kms", code, f"{action} on {resource} failed for its key ({code}): {said}")
     # Without storage.objects.list Google answers 403 for a missing object, and says that it may not exist.
     if status == 403 and action == "storage.objects.get" and "may not exist" in said:
-        return AwsFault("denied_or_missing", code, f"{action} on {resource} is denied, or it is missing: {said}")
-    return AwsFault("denied", code, f"{action} on {resource} was refused ({code}): {said}; allow it by a role")
+        return CallFault("denied_or_missing", code, f"{action} on {resource} is denied, or it is missing: {said}")
+    return CallFault("denied", code, f"{action} on {resource} was refused ({code}): {said}; allow it by a role")

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 from schemas.errors import AccessError
 from transforms.stores import gcloud
-from transforms.stores.aws import AwsFault
 from transforms.stores.bucket import BucketStore
+from transforms.stores.faults import CallFault
 from transforms.stores.listed import Listed
 
 
@@ -39,7 +39,7 @@ class GcsStore(BucketStore):
             with self._calling("storage.objects.create", path):
                 self._blob(path).upload_from_file(content, content_type="application/octet-stream", **options)
             return True
-        except AwsFault as fault:
+        except CallFault as fault:
             if fault.kind == "taken":
                 return False
             raise AccessError(str(fault)) from fault
@@ -48,7 +48,7 @@ class GcsStore(BucketStore):
         try:
             with self._calling("storage.objects.delete", path):
                 self._blob(path).delete(timeout=gcloud.TIMEOUT_S)
-        except AwsFault as fault:
+        except CallFault as fault:
             if fault.kind != "missing":
                 raise AccessError(str(fault)) from fault
 

@@ -15,7 +15,9 @@ from typing import Any, BinaryIO
 
 from schemas.values import GOOGLE, LOCAL, ObjectRef
 from transforms.stores import client_side, gcloud
-from transforms.stores.aws import Access, AwsFault, calling, client, partition, sse_c_arguments
+from transforms.stores.aws import Access, client, partition, sse_c_arguments
+from transforms.stores.aws_faults import calling
+from transforms.stores.faults import CallFault
 
 _TRIES = 3
 _IN_MEMORY = 16_000_000
@@ -39,19 +41,19 @@ class Content:
 def local_ref(path: str) -> ObjectRef:
     """The reference of a local file, identified by path, size and modification time.
 
-    Raises OSError, and `AwsFault` for what is no file: to read a pipe would wait for ever.
+    Raises OSError, and `CallFault` for what is no file: to read a pipe would wait for ever.
     """
     return _local_ref(path, os.stat(path))  # noqa: PTH116 - a Path costs more than the call
 
 
 def _local_ref(path: str, found: os.stat_result) -> ObjectRef:
     if not stat.S_ISREG(found.st_mode):
-        raise AwsFault("missing", "EINVAL", f"{path} is no regular file")
+        raise CallFault("missing", "EINVAL", f"{path} is no regular file")
     return ObjectRef(LOCAL, path, etag=f"{found.st_size}-{found.st_mtime_ns}", size=found.st_size)
 
 
 def read_object(ref: ObjectRef, access: Access) -> Content:
-    """The object's content, as stored. Raises `AwsFault`; a broken stream is read again, three times in all."""
+    """The object's content, as stored. Raises `CallFault`; a broken stream is read again, three times in all."""
     if ref.bucket == LOCAL:
         return _read_file(ref)
     if ref.bucket.startswith(GOOGLE):
@@ -59,14 +61,14 @@ def read_object(ref: ObjectRef, access: Access) -> Content:
     for attempt in range(_TRIES):
         try:
             return _get(ref, access)
-        except AwsFault as fault:
+        except CallFault as fault:
             if fault.kind != "transient" or attempt == _TRIES - 1:
                 raise
     raise AssertionError("unreachable")
 
 
 def touch_object(ref: ObjectRef, access: Access) -> None:
-    """Ask for the object and take none of its content. Raises `AwsFault` where `read_object` would."""
+    """Ask for the object and take none of its content. Raises `CallFault` where `read_object` would."""
     if ref.bucket.startswith(GOOGLE):
         with gcloud.calling("storage.objects.get", ref.uri):
             _blob(ref).reload(timeout=gcloud.TIMEOUT_S)
@@ -151,9 +153,9 @@ def _read_file(ref: ObjectRef) -> Content:
         finally:
             os.close(handle)
     except FileNotFoundError as error:
-        raise AwsFault("missing", "ENOENT", f"{path} does not exist") from error
+        raise CallFault("missing", "ENOENT", f"{path} does not exist") from error
     except OSError as error:
-        raise AwsFault("denied", str(error.errno), f"{path} cannot be read: {error.strerror}") from error
+        raise CallFault("denied", str(error.errno), f"{path} cannot be read: {error.strerror}") from error
 
 
 def _bytes_of(handle: int, size: int) -> bytes:

@@ -13,7 +13,9 @@ from itertools import groupby
 from typing import Any
 
 from schemas.values import Delivery, Receipt
-from transforms.stores.aws import Access, AwsFault, calling, client
+from transforms.stores.aws import Access, client
+from transforms.stores.aws_faults import calling
+from transforms.stores.faults import CallFault
 from transforms.stores.sources import Source
 
 # `https://sqs.eu-west-1.amazonaws.com/...`, FIPS and VPC endpoints, and the older `eu-west-1.queue.amazonaws.com`.
@@ -74,14 +76,14 @@ def _attributes(queue_url: str, access: Access) -> dict[str, str]:
                 QueueUrl=queue_url, AttributeNames=["VisibilityTimeout", "RedrivePolicy"]
             )["Attributes"]
             return found
-    except AwsFault as fault:
+    except CallFault as fault:
         if fault.kind == "denied" and "NonExistentQueue" not in fault.code:
             return {}
         raise
 
 
 def attributes(source: Source) -> dict[str, str]:
-    """Every attribute of the queue, as SQS names it. Raises `AwsFault`."""
+    """Every attribute of the queue, as SQS names it. Raises `CallFault`."""
     queue_url = str(source.queue_url)
     with calling("sqs:GetQueueAttributes", queue_name(queue_url), source.access):
         answer = sqs(queue_url, source.access).get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
@@ -90,18 +92,18 @@ def attributes(source: Source) -> dict[str, str]:
 
 
 def try_delete(source: Source) -> None:
-    """Whether deleting is allowed, by a receipt that is none: nothing is deleted. Raises `AwsFault` where not."""
+    """Whether deleting is allowed, by a receipt that is none: nothing is deleted. Raises `CallFault` where not."""
     queue_url = str(source.queue_url)
     try:
         with calling("sqs:DeleteMessage", queue_name(queue_url), source.access):
             sqs(queue_url, source.access).delete_message(QueueUrl=queue_url, ReceiptHandle="trailweave-check")
-    except AwsFault as fault:
+    except CallFault as fault:
         if not any(code in fault.code for code in _SENDERS_FAULTS_THAT_MEAN_GONE):
             raise
 
 
 def depth(source: Source) -> dict[str, int]:
-    """About how many messages the queue holds: `visible`, `in_flight`, `delayed`. Raises `AwsFault`."""
+    """About how many messages the queue holds: `visible`, `in_flight`, `delayed`. Raises `CallFault`."""
     names = {
         "visible": "ApproximateNumberOfMessages",
         "in_flight": "ApproximateNumberOfMessagesNotVisible",

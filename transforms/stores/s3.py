@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from schemas.errors import AccessError, StoreError
-from transforms.stores.aws import ATTEMPTS, UNREACHED, Access, AwsFault, calling, client
+from transforms.stores.aws import ATTEMPTS, Access, client
+from transforms.stores.aws_faults import UNREACHED, calling
 from transforms.stores.bucket import BucketStore
+from transforms.stores.faults import CallFault
 from transforms.stores.listed import Listed
 
 _TRIES = 6
@@ -46,7 +48,7 @@ class S3Store(BucketStore):
                 with self._calling("s3:PutObject", path), opened() as content:
                     self._s3.put_object(Bucket=self.bucket, Key=self.key(path), Body=content, IfNoneMatch="*")
                 return True
-            except AwsFault as fault:
+            except CallFault as fault:
                 if fault.kind == "taken":
                     return False
                 if fault.kind != "transient" or attempt == _TRIES - 1 or (self.hasty and fault.code in UNREACHED):
@@ -58,7 +60,7 @@ class S3Store(BucketStore):
         try:
             with self._calling("s3:DeleteObject", path):
                 self._s3.delete_object(Bucket=self.bucket, Key=self.key(path))
-        except AwsFault as fault:
+        except CallFault as fault:
             raise AccessError(str(fault)) from fault
 
     def _get(self, path: str, part: tuple[int, int] | None = None) -> bytes:
@@ -69,7 +71,7 @@ class S3Store(BucketStore):
                 with self._calling("s3:GetObject", path):
                     body: bytes = self._s3.get_object(Bucket=self.bucket, Key=self.key(path), **asked)["Body"].read()
                     return body
-            except AwsFault as fault:
+            except CallFault as fault:
                 if fault.kind != "transient" or attempt == _TRIES - 1:
                     raise
                 time.sleep(0.1 * 2**attempt)
@@ -115,7 +117,7 @@ class S3Store(BucketStore):
                         for entry in page.get(group, ())
                         if len(entry[member]) > len(prefix)
                     )
-        except AwsFault as fault:
+        except CallFault as fault:
             raise AccessError(str(fault)) from fault
 
     def _time_of(self, answer: dict[str, Any]) -> datetime:

@@ -12,7 +12,8 @@ from typing import Any
 
 from schemas.errors import ConfigError
 from schemas.values import ObjectRef
-from transforms.stores.aws import Access, calling, client, partition
+from transforms.stores.aws import Access, client, partition
+from transforms.stores.aws_faults import calling
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class StoredDigest:
 
 
 def read_digest(ref: ObjectRef, access: Access) -> StoredDigest:
-    """The digest file with its metadata. Raises `AwsFault`."""
+    """The digest file with its metadata. Raises `CallFault`."""
     with calling("s3:GetObject", f"arn:{partition(access)}:s3:::{ref.bucket}/{ref.key}", access):
         answer = client("s3", access).get_object(Bucket=ref.bucket, Key=ref.key)
         body = answer["Body"].read()
@@ -40,7 +41,7 @@ def read_digest(ref: ObjectRef, access: Access) -> StoredDigest:
 
 
 def fetch_public_keys(region: str, first: datetime, last: datetime, access: Access) -> dict[str, str]:
-    """Keys that signed in a region between two times, by fingerprint: base64 of PKCS#1. Raises `AwsFault`."""
+    """Keys that signed in a region between two times, by fingerprint: base64 of PKCS#1. Raises `CallFault`."""
     cloudtrail = client("cloudtrail", replace(access, region=region))
     found: list[Any] = []
     with calling("cloudtrail:ListPublicKeys", f"region {region}", access):

@@ -13,16 +13,16 @@ from transforms import fetch_objects as module
 from transforms.fetch_objects import FetchLimits, Readers, fetch_objects
 from transforms.in_hand import Hand
 from transforms.stores import queue
-from transforms.stores.aws import AwsFault
+from transforms.stores.faults import CallFault
 from transforms.stores.objects import Content
 from transforms.stores.queue import QueueTraits
 from transforms.stores.sources import Source
 
 SOURCES = {"trail": Source("trail", queue_url="https://sqs/1/q"), "replay": Source("replay")}
-MISSING = AwsFault("missing", "NoSuchKey", "it does not exist")
-DENIED = AwsFault("denied", "AccessDenied", "it is denied")
-EITHER = AwsFault("denied_or_missing", "AccessDenied", "it is denied or missing")
-SLOW = AwsFault("transient", "SlowDown", "not now")
+MISSING = CallFault("missing", "NoSuchKey", "it does not exist")
+DENIED = CallFault("denied", "AccessDenied", "it is denied")
+EITHER = CallFault("denied_or_missing", "AccessDenied", "it is denied or missing")
+SLOW = CallFault("transient", "SlowDown", "not now")
 
 
 def receipt(name: str, *, left_s: float = 300, receives: int = 1) -> Receipt:
@@ -40,14 +40,14 @@ def message(name: str, *objects: str, **more: Any) -> Message:
 class Bucket:
     """What can be read: bodies and faults by name, and what was asked for."""
 
-    def __init__(self, **found: bytes | AwsFault) -> None:
+    def __init__(self, **found: bytes | CallFault) -> None:
         self.found = {trail_key(name): body for name, body in found.items()}
         self.asked: list[str] = []
 
     def read(self, wanted: ObjectRef, _: Any) -> Content:
         self.asked.append(wanted.key)
         body = self.found[wanted.key]
-        if isinstance(body, AwsFault):
+        if isinstance(body, CallFault):
             raise body
         return Content(wanted.but(etag="e"), body, len(body))
 
@@ -134,7 +134,7 @@ def test_objects_are_read_in_order_of_account_and_day(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("fault", "outcome"), [(MISSING, "dead_letter"), (DENIED, "deferred"), (SLOW, "deferred")])
 def test_a_fault_touches_the_messages_of_its_object_alone(
-    monkeypatch: pytest.MonkeyPatch, fault: AwsFault, outcome: str
+    monkeypatch: pytest.MonkeyPatch, fault: CallFault, outcome: str
 ) -> None:
     bucket = Bucket(a=fault, b=TWO, c=ONE)
     slices = fetched(monkeypatch, bucket, message("m1", "a", "b"), message("m2", "b"), message("m3", "c"))

@@ -350,7 +350,7 @@ def test_a_conflict_that_does_not_end_is_an_error(answering: Any) -> None:
 
 
 def test_a_denied_write_is_an_error_at_once(answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.stores.aws.principal", lambda _: "arn:aws:iam::1:user/me")
+    monkeypatch.setattr("transforms.stores.aws_faults.principal", lambda _: "arn:aws:iam::1:user/me")
     store, answers = answering(("AccessDenied", 403))
     with pytest.raises(
         AccessError, match=r"s3:PutObject on s3://bucket/tree/a was refused to arn:aws:iam::1:user/me"

@@ -22,18 +22,18 @@ from transforms.receive_messages import (
     receive_messages,
 )
 from transforms.stores import queue
-from transforms.stores.aws import AwsFault
+from transforms.stores.faults import CallFault
 from transforms.stores.queue import QueueTraits
 from transforms.stores.sources import Source
 
 SOURCE = Source("trail", queue_url="https://sqs/1/q")
-DENIED = AwsFault("denied", "AccessDenied", "sqs:ReceiveMessage on queue 1/q was refused to me")
+DENIED = CallFault("denied", "AccessDenied", "sqs:ReceiveMessage on queue 1/q was refused to me")
 
 
 class Queue:
     """Answers receives from a script: numbers of messages, or faults; then with nothing."""
 
-    def __init__(self, *script: int | AwsFault) -> None:
+    def __init__(self, *script: int | CallFault) -> None:
         self._script = list(script)
         self._lock = threading.Lock()
         self.asked: list[dict[str, Any]] = []
@@ -42,14 +42,14 @@ class Queue:
         with self._lock:
             self.asked.append(asked)
             answer = self._script.pop(0) if self._script else 0
-        if isinstance(answer, AwsFault):
+        if isinstance(answer, CallFault):
             raise answer
         return [Delivery(source.name, f"{len(self.asked)}-{n}", None) for n in range(answer)]
 
 
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    def install(*script: int | AwsFault, visibility_s: int = 300) -> Queue:
+    def install(*script: int | CallFault, visibility_s: int = 300) -> Queue:
         made = Queue(*script)
         monkeypatch.setattr(queue, "receive", made.receive)
         monkeypatch.setattr(queue, "traits", lambda _: QueueTraits(visibility_s))

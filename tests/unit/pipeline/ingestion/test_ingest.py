@@ -12,7 +12,7 @@ from pipeline.ingestion import ingest
 from pipeline.ingestion.ingest import Rest
 from schemas.errors import AccessError
 from transforms.receive_messages import STOP, Limits
-from transforms.stores.aws import AwsFault
+from transforms.stores.faults import CallFault
 
 LIMITS = Limits(messages=100, wait_s=5.0)
 
@@ -45,7 +45,7 @@ def test_runs_that_fail_are_tried_again_after_pauses_that_double_and_the_tenth_e
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(STOP, "wait", pauses.append)
-    fault, failures = AwsFault("transient", "ServiceUnavailable", "sqs:ReceiveMessage failed for now"), 0
+    fault, failures = CallFault("transient", "ServiceUnavailable", "sqs:ReceiveMessage failed for now"), 0
     for _ in range(9):
         failures = ingest._failed(fault, failures, ever=True)
     with pytest.raises(AccessError, match="sqs:ReceiveMessage failed for now"):
