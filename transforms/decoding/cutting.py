@@ -27,6 +27,11 @@ _FIRST_WINDOW, _LAST_WINDOW = 1 << 12, 1 << 22
 _LISTED = 2
 _ENVELOPE = re.compile(rb'"(?:Records|Events)"\s*:\s*\[')
 _SPACE = b" \t\r\n\xef\xbb\xbf"
+# With all backslashes before it (an odd number makes it an escape), and the second half of a pair if that follows.
+_SURROGATE = re.compile(
+    rb"\\(?<!\\\\)(\\*+)u[dD](?:[89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|[c-fC-F][0-9a-fA-F]{2})"
+)
+_UNKNOWN = b"\\ufffd"
 
 
 def cut_records(chunks: Iterable[bytes], record_bytes: int) -> Iterator[bytes | NoRecord]:
@@ -141,7 +146,28 @@ def _entry(head: bytes) -> tuple[int, int]:
     return 0, 0
 
 
+def readable(text: bytes) -> bytes:
+    """The text, no longer and no shorter, with each escaped half of a surrogate pair as U+FFFD.
+
+    Half of a pair is JSON (RFC 8259, 8.2) that msgspec refuses: whoever may choose a text of a record would keep the
+    record out of the tables by it.
+    """
+    return _SURROGATE.sub(_mended, text)
+
+
+def _mended(found: re.Match[bytes]) -> bytes:
+    is_escape, is_followed = len(found[1]) % 2 == 0, found[2] is not None
+    # A pair; or no escape at all, and so no first half of what would follow it.
+    if is_escape == is_followed:
+        return found[0]
+    return found[0][: -len(_UNKNOWN)] + _UNKNOWN
+
+
 def _is_json(text: bytes) -> bool:
+    return _is_read(text) or _is_read(readable(text))
+
+
+def _is_read(text: bytes) -> bool:
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):

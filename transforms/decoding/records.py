@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from schemas.texts import pieces
 from schemas.values import NoRecord
-from transforms.decoding.cutting import cut_records
+from transforms.decoding.cutting import cut_records, readable
 
 RawRecord = bytes | Raw
 
@@ -40,7 +39,6 @@ NO_OBJECT = "a record is no JSON object"
 _HEAD, _TAIL = b'{"Records":[', b"]}"
 # Of fewer records the texts are copied in the time that it takes to point at them.
 _MANY = 256
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _UNREADABLE = (msgspec.DecodeError, RecursionError)
 
 
@@ -111,34 +109,38 @@ def _may_be_wrapped(record: bytes) -> bool:
 
 def _unwrap(record: bytes) -> RawRecord | NoRecord:
     try:
-        if _may_be_wrapped(record):
-            wrapped = _wrapped.decode(record)
-            if not bytes(wrapped.version):
-                if isinstance(wrapped.event, str):
-                    return wrapped.event.encode()
-                if isinstance(wrapped.detail_type, str) and bytes(wrapped.detail):
-                    return wrapped.detail
-        if not record.startswith(b"{"):
-            return NoRecord(record, NO_OBJECT)
-        _validate(record)
+        return _opened(record)
     except msgspec.ValidationError:
         return record
     except RecursionError:
         return NoRecord(record, "a record is nested too deeply to be read")
     except (msgspec.DecodeError, UnicodeError) as error:
         return NoRecord(record, f"a record is no JSON ({error})")
+
+
+def _opened(record: bytes) -> RawRecord | NoRecord:
+    try:
+        return _inner(record, record)
+    except msgspec.DecodeError:
+        return _inner(record, readable(record))
+
+
+def _inner(record: bytes, text: bytes) -> RawRecord | NoRecord:
+    """The record, without its envelope if it has one; `text` is what is read of it, byte for byte as long."""
+    if _may_be_wrapped(record):
+        wrapped = _wrapped.decode(text)
+        if not bytes(wrapped.version):
+            if isinstance(wrapped.event, str):
+                return wrapped.event.encode()
+            if isinstance(wrapped.detail_type, str) and bytes(wrapped.detail):
+                return wrapped.detail if text is record else _delivered(record, text, bytes(wrapped.detail))
+    if not record.startswith(b"{"):
+        return NoRecord(record, NO_OBJECT)
+    msgspec.json.decode(text, type=Raw)
     return record
 
 
-def _validate(record: bytes) -> None:
-    """Raises what msgspec does for text that is no JSON.
-
-    Half of a surrogate pair, escaped, is JSON (RFC 8259, 8.2) that msgspec refuses: whoever may choose a text of a
-    record would keep the record out of the tables by it.
-    """
-    try:
-        msgspec.json.decode(record, type=Raw)
-    except msgspec.DecodeError:
-        if not _SURROGATE.search(record):
-            raise
-        msgspec.json.decode(_SURROGATE.sub(rb"\\ufffd", record), type=Raw)
+def _delivered(record: bytes, text: bytes, part: bytes) -> bytes:
+    """What stands in the record where the text has the part."""
+    start = text.index(part)
+    return record[start : start + len(part)]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.values import NoRecord
-from transforms.decoding.cutting import _Scanner, cut_records
+from transforms.decoding.cutting import _Scanner, cut_records, readable
 from transforms.decoding.inflate import Damaged
 
 CAP = 32_000_000
@@ -244,3 +246,11 @@ def test_ten_thousand_levels_are_cut_like_any_record() -> None:
     deep = b'{"k":' + b"[" * 10_000 + b"]" * 10_000 + b"}"
     assert cut(b"[" + A + b"," + deep + b"," + B + b"]", [777]) == [A, deep, B]
     assert cut(b"\n".join([A, deep, B]), [777]) == [A, deep, B]
+
+
+@given(st.lists(st.sampled_from([r"\\", r"\"", r"\ud83d", r"\uDE00", "ud83d", "u", "x"]), max_size=8).map("".join))
+def test_halves_of_surrogate_pairs_and_nothing_else_are_made_readable(escaped: str) -> None:
+    text = f'"{escaped}"'.encode()
+    found = readable(text)
+    assert len(found) == len(text)
+    assert msgspec.json.decode(found) == re.sub("[\ud800-\udfff]", "\ufffd", json.loads(text))

@@ -75,6 +75,17 @@ def test_half_of_a_surrogate_pair_is_text_like_other_text(half: bytes) -> None:
     assert bad[1].reason.startswith("a record is no JSON (")
 
 
+@pytest.mark.parametrize("half", [rb"\ud800", rb"\ude00\ud83d", rb"\ud83d\ude00\ud83d", rb"\\ud83d\ude00"])
+def test_half_of_a_surrogate_pair_keeps_no_record_in_its_envelope_or_at_the_end_of_a_text(half: bytes) -> None:
+    odd = b'{"userAgent":"' + half + b'"}'
+    bridge = b'{"version":"0","id":"' + half + b'","detail-type":"x","detail":' + odd + b"}"
+    lookup = b'{"Username":"' + half + b'","CloudTrailEvent":' + json.dumps(odd.decode()).encode() + b"}"
+    for text in (bridge, lookup, odd, A + b"\n" + odd):
+        found = split_records(text, CAP)
+        assert texts(found)[-1] == odd
+        assert not found.bad
+
+
 def test_what_is_no_record_stands_in_its_place() -> None:
     found = split_records(b"[" + A + b',7,"x",{"k":tru},' + B + b"]", CAP)
     assert texts(found) == [A, B]
