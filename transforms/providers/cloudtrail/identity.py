@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from transforms.providers.cloudtrail.user_identity import NOBODY, UserIdentity, known
 
-ANONYMOUS = "ANONYMOUS_PRINCIPAL"
-"""The account id of a caller who sent no credentials (S3)."""
+ANONYMOUS = frozenset({"ANONYMOUS_PRINCIPAL", "anonymous"})
+"""What stands for the account id of a caller who sent no credentials (S3); both words occur."""
 
 
 class Who(NamedTuple):
@@ -107,7 +107,7 @@ def _identity_center(user: UserIdentity) -> Who:
 
 
 def _account(user: UserIdentity) -> Who:
-    if user.account_id == ANONYMOUS:
+    if user.account_id in ANONYMOUS:
         return Who("UNKNOWN", "ANONYMOUS", "anonymous")
     return Who("ACCOUNT", "EXTERNAL", known((user.principal_id or "").rpartition(":")[2]), known(user.account_id))
 

@@ -88,7 +88,7 @@ def session_id(user: UserIdentity, since: str | None) -> str | None:
         case "AWSService" | None | "":
             return known(user.invoked_by) or key
         case "AWSAccount":
-            is_named = user.principal_id and user.account_id and user.account_id != ANONYMOUS
+            is_named = user.principal_id and user.account_id and user.account_id not in ANONYMOUS
             return f"{user.account_id}/{user.principal_id}" if is_named else None
         case "IdentityCenterUser":
             return known(user.credential_id) or _behalf(user) or key
