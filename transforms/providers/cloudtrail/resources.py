@@ -116,11 +116,15 @@ def reference_columns(parts: Sequence[list[Resource]]) -> dict[str, list[Any]]:
 
 
 def short_name(arn: str | None) -> str | None:
-    """The asset's own name: what stands last in an ARN, after its account, type and path."""
+    """The asset's own name: what an ARN has after its account, type and path.
+
+    The type ends with a slash or, as in `function:Name:Version`, with the first colon.
+    """
     if not arn or not arn.startswith("arn:"):
         return arn
     resource = arn.split(":", 5)[-1].rstrip("/")
-    return resource.rpartition("/")[2] or resource.rpartition(":")[2] or resource
+    _, _, name = resource.rpartition("/") if "/" in resource else resource.partition(":")
+    return name or resource
 
 
 def read_resources(text: Text, name: str, notes: list[str]) -> list[Resource]:

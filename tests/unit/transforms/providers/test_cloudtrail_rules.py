@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from transforms.providers.cloudtrail.lenient import members
 from transforms.providers.cloudtrail.operations import OTHER, Operation, operation, words
 from transforms.providers.cloudtrail.outcome import by_code
+from transforms.providers.cloudtrail.resources import short_name
 from transforms.providers.cloudtrail.times import (
     MICROS_UTC,
     canonical,
@@ -162,6 +163,26 @@ zones = st.sampled_from(["Z", "", "+02:00", "-0930", "+24:00", "+0160", "+01", "
 fractions = st.sampled_from(["", ".1", ".123", ".123456", ".1234567", ".", ",5"])
 days = st.builds("{}{}-{}-{}".format, digits, digits, digits, digits) | st.dates().map(str)
 time_texts = st.builds("{}{}{}{}".format, days, clocks, fractions, zones)
+
+
+@pytest.mark.parametrize(
+    ("arn", "name"),
+    [
+        ("arn:aws:s3:::bucket", "bucket"),
+        ("arn:aws:s3:::bucket/a/b:c", "b:c"),
+        ("arn:aws:s3:::bucket/folder/", "folder"),
+        ("arn:aws:iam::111122223333:role/path/Deploy", "Deploy"),
+        ("arn:aws:iam::111122223333:root", "root"),
+        ("arn:aws:sns:eu-west-1:111122223333:topic", "topic"),
+        ("arn:aws:rds:eu-west-1:111122223333:db:orders", "orders"),
+        ("arn:aws:lambda:eu-west-1:111122223333:function:resize:$LATEST", "resize:$LATEST"),
+        ("arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db-AbCdEf", "db-AbCdEf"),
+        ("vol-0a0a", "vol-0a0a"),
+        (None, None),
+    ],
+)
+def test_the_short_name_of_an_asset_is_without_its_type_and_path(arn: str | None, name: str | None) -> None:
+    assert short_name(arn) == name
 
 
 @given(st.lists(time_texts | st.none() | st.text(max_size=25), max_size=4))
