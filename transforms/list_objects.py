@@ -23,7 +23,7 @@ from transforms.stores.aws import Access, client
 from transforms.stores.aws_faults import calling
 from transforms.stores.faults import CallFault
 from transforms.stores.files import Output, open_store
-from transforms.stores.keys import facts, no_trail
+from transforms.stores.keys import facts, is_foreign, no_trail
 from transforms.stores.ledger import done_objects, is_done
 from transforms.stores.local import walk
 from transforms.stores.objects import local_ref
@@ -92,7 +92,7 @@ class Selection:
         found = _LEVELS.search(folder)
         if found is None:
             return True
-        if found["service"] and not found["service"].startswith("CloudTrail"):
+        if found["service"] and is_foreign(found["service"]):
             return False
         low, high = _span(found)
         return self.takes(found["account"] or found["raw_account"], found["region"], low, high)

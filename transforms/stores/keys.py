@@ -1,7 +1,7 @@
 """What the key of an object says: account, region, day, and whether it is a trail at all.
 
 Layouts: CloudTrail's own (`[prefix/]AWSLogs/[o-id/]account/CloudTrail/region/yyyy/mm/dd/file`), organisation and
-control-tower prefixes, and files laid anywhere, whose name alone may say it
+control-tower prefixes, the folders of flow logs for Hive, and files laid anywhere, whose name alone may say it
 (`account_CloudTrail_region_yyyymmddThhmmZ_random.json.gz`). Source: "CloudTrail log file name format" and "Finding
 your CloudTrail log files" in the AWS CloudTrail user guide.
 """
@@ -16,7 +16,7 @@ from functools import lru_cache
 from schemas.datasets import ALL
 
 _FOLDERS = re.compile(
-    r"AWSLogs/(?:o-[a-z0-9]+/)?(?P<account>\d{12})/(?P<service>[^/]+)"
+    r"AWSLogs/(?:o-[a-z0-9]+/)?(?:aws-account-id=)?(?P<account>\d{12})/(?:aws-service=)?(?P<service>[^/]+)"
     r"(?:/(?P<region>[a-z0-9-]+)(?:/(?P<year>\d{4})/(?P<month>\d{1,2})/(?P<date>\d{1,2}))?)?(?:/|$)"
 )
 _NAME = re.compile(
@@ -75,6 +75,11 @@ def is_of_tree(key: str) -> bool:
     return is_data or _OWN.search(key) is not None
 
 
+def is_foreign(service: str) -> bool:
+    """Whether a folder holds no trail: objects of another service, or what queries of CloudTrail Lake found."""
+    return not service.startswith("CloudTrail") or service == "CloudTrail-Lake"
+
+
 def no_trail(key: str) -> str | None:
     """Why the key cannot be a trail's log file; None if it can."""
     service = facts(key).service
@@ -86,6 +91,6 @@ def no_trail(key: str) -> str | None:
         return "a data file, not a log file"
     if key.endswith(".instruction"):
         return "an instruction file of the Amazon S3 Encryption Client, not a log file"
-    if service and not service.startswith("CloudTrail"):
-        return f"an object of {service[:40]}, not of CloudTrail"
+    if service and is_foreign(service):
+        return f"an object of {service[:40]}, not of a trail"
     return None

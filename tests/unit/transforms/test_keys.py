@@ -57,6 +57,7 @@ def test_a_raw_file_tells_its_partition() -> None:
         ("CloudTrail-Aggregated", False),
         ("CloudTrail-Digest", False),
         ("Config", True),
+        ("CloudTrail-Lake", True),
         ("vpcflowlogs", True),
         ("elasticloadbalancing", True),
         ("GuardDuty", True),
@@ -67,6 +68,13 @@ def test_other_services_objects_are_no_trail(service: str, foreign: bool) -> Non
 
     assert (no_trail(key) is not None) == foreign
     assert facts(key).is_digest == (service == "CloudTrail-Digest")
+
+
+def test_folders_for_hive_are_those_of_other_services_too() -> None:
+    key = "AWSLogs/aws-account-id=111122223333/aws-service=vpcflowlogs/aws-region=us-east-1/year=2026/x.log.gz"
+
+    assert no_trail(key) == "an object of vpcflowlogs, not of a trail"
+    assert facts(key).account == "111122223333"
 
 
 @pytest.mark.parametrize("key", ["a/", "x.parquet", "x.avro", "x.json.gz.instruction"])

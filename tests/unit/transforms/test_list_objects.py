@@ -121,6 +121,7 @@ def test_what_can_be_no_trail_is_left_out(aws: World, tmp_path: Path) -> None:
         good.replace("CloudTrail/", "CloudTrail-Digest/").replace("_CloudTrail_", "_CloudTrail-Digest_"),
         "AWSLogs/111122223333/Config/us-east-1/2026/1/12/x.json.gz",
         "AWSLogs/111122223333/vpcflowlogs/us-east-1/2026/01/12/x.log.gz",
+        "AWSLogs/111122223333/CloudTrail-Lake/Query/2026/01/12/0a0a/result_1.csv.gz",
         "AWSLogs/",
         "x.parquet",
     ]
