@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from schemas.dictionaries import dictionary, places, renumbered
 from schemas.texts import by_index, joined, taken
 from schemas.values import DeadLetter, NoRecord, Slice
-from transforms.decoding.records import NO_OBJECT, RawRecord, Split
+from transforms.decoding.cutting import NO_OBJECT
+from transforms.decoding.records import RawRecord, Split
 from transforms.providers import PROVIDERS_BY_NAME, Provider, provider_of
 from transforms.providers.base import CHUNK_RECORDS
 from transforms.providers.rows import decode_rows

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from schemas.values import NoRecord
 from transforms.decoding.inflate import Damaged
 
+NO_OBJECT = "a record is no JSON object"
+_UNFINISHED = "the text ends inside a record"
 _OPEN, _CLOSE, _COMMA = 1, -1, 2
 _KINDS = np.zeros(256, np.int8)
 _KINDS[[ord("{"), ord("[")]] = _OPEN
@@ -108,7 +110,7 @@ class _Feed:
         rest = rest.strip(_SPACE)
         if rest or (self.damage and not self.reported):
             self.reported = True
-            reason = self.damage or "the text ends inside a record"
+            reason = self.damage or (_UNFINISHED if rest.startswith(b"{") else NO_OBJECT)
             yield NoRecord(rest[:record_bytes], reason, damage=self.damage is not None)
 
 

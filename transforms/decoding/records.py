@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from schemas.texts import pieces
 from schemas.values import NoRecord
-from transforms.decoding.cutting import cut_records, readable
+from transforms.decoding.cutting import NO_OBJECT, cut_records, readable
 
 RawRecord = bytes | Raw
 
@@ -35,7 +35,6 @@ class _Wrapped(
 _records = msgspec.json.Decoder(_Records)
 _array = msgspec.json.Decoder(list[Raw])
 _wrapped = msgspec.json.Decoder(_Wrapped)
-NO_OBJECT = "a record is no JSON object"
 _HEAD, _TAIL = b'{"Records":[', b"]}"
 # Of fewer records the texts are copied in the time that it takes to point at them.
 _MANY = 256

@@ -242,6 +242,11 @@ def test_a_text_that_ends_inside_a_record_keeps_the_ones_before_it() -> None:
     assert cut(b"[" + A + b',{"k":') == [A, NoRecord(b'{"k":', "the text ends inside a record")]
 
 
+@pytest.mark.parametrize("text", [b"hello", b"version account-id\n2 1\n", b"<Error/>", b'"a","b"\n', b"BZh91AY&SY"])
+def test_a_text_that_is_no_json_is_not_said_to_end_inside_a_record(text: bytes) -> None:
+    assert cut(text) == [NoRecord(text.strip(), "a record is no JSON object")]
+
+
 def test_ten_thousand_levels_are_cut_like_any_record() -> None:
     deep = b'{"k":' + b"[" * 10_000 + b"]" * 10_000 + b"}"
     assert cut(b"[" + A + b"," + deep + b"," + B + b"]", [777]) == [A, deep, B]
