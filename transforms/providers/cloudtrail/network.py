@@ -12,9 +12,8 @@ from typing import NamedTuple
 from transforms.providers.cloudtrail.lenient import Reader, Text
 from transforms.providers.cloudtrail.record import Part
 
-CONSOLE_AGENTS = frozenset({"console.amazonaws.com", "signin.amazonaws.com"})
-"""User agents of the console itself (CloudTrail user guide, userAgent)."""
-
+_CONSOLE_AGENTS = frozenset({"console.amazonaws.com", "signin.amazonaws.com"})
+_S3_CONSOLE = ("[S3Console/", "S3Console/")
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
@@ -51,6 +50,11 @@ def tls(text: Text, name: str, notes: list[str]) -> Tls:
     """How the connection was secured, from the part `name`."""
     details = _read(text, name, notes)
     return Tls(details.tls_version, details.cipher_suite, details.client_provided_host_header)
+
+
+def is_console(user_agent: str) -> bool:
+    """Whether it is the console itself (CloudTrail user guide, userAgent), or that of S3, which may set no flag."""
+    return user_agent in _CONSOLE_AGENTS or user_agent.startswith(_S3_CONSOLE)
 
 
 def caller(source: str) -> Caller:

@@ -22,7 +22,7 @@ from transforms.providers.cloudtrail.columns import (
 )
 from transforms.providers.cloudtrail.event_facts import Way, fact_columns, flag_problems, read_key, way
 from transforms.providers.cloudtrail.identity import Who, is_known_type, who
-from transforms.providers.cloudtrail.network import CONSOLE_AGENTS, Caller, Tls, caller, tls
+from transforms.providers.cloudtrail.network import Caller, Tls, caller, is_console, tls
 from transforms.providers.cloudtrail.ocsf import status_id
 from transforms.providers.cloudtrail.outcome import Outcome, by_message
 from transforms.providers.cloudtrail.resources import read_resources, reference_columns, sub_type
@@ -145,7 +145,7 @@ def _sessions(users: Distinct[UserIdentity], columns: Columns, problems: Problem
     names = console_session_ids(users.values)
     if any(names):
         in_console = spread(names, pa.string(), users.indices)
-        by_agent = mapped(columns["user_agent"], CONSOLE_AGENTS.__contains__, pa.bool_()).fill_null(False)
+        by_agent = mapped(columns["user_agent"], is_console, pa.bool_()).fill_null(False)
         from_console: Any = pc.or_(columns["session_credential_from_console"].fill_null(False), by_agent)
         is_named = pc.and_(from_console, in_console.indices.is_valid())
         found["session_id"] = choose(is_named, in_console, found["session_id"])
