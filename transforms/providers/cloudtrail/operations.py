@@ -98,7 +98,7 @@ _IRREGULAR: dict[str, str] = dict(zip(_SAME, _SAME, strict=True)) | {
     "Statuses": "Status",
 }
 
-_WORD = re.compile(r"[A-Z]+(?![a-z0-9])|[A-Z]?[a-z0-9]+|[A-Z]+[0-9]*")
+_WORD = re.compile(r"[A-Z]+[0-9]+(?![a-z0-9])|[A-Z]+(?![a-z0-9])|[A-Z]?[a-z0-9]+")
 _API_VERSION = re.compile(r"(?:20[0-9]{6}|20[0-9]{2}_[0-9]{2}_[0-9]{2})(?:v[0-9]+)?$")
 
 

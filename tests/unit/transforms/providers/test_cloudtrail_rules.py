@@ -79,6 +79,8 @@ def test_nearly_every_operation_of_aws_has_a_verb_and_the_first_word_decides() -
         ("ListBuckets", True, Operation("LIST", "BUCKET")),
         ("GetBucketCors", True, Operation("READ", "BUCKET_CORS")),
         ("DescribeDBInstances", True, Operation("READ", "DB_INSTANCE")),
+        ("GetEC2InstanceRecommendations", True, Operation("READ", "EC2_INSTANCE_RECOMMENDATION")),
+        ("DescribeS3Buckets", True, Operation("READ", "S3_BUCKET")),
         ("CreateFunction20150331", False, Operation("CREATE", "FUNCTION")),
         ("ListAliases20150331", True, Operation("LIST", "ALIAS")),
         ("GetDistributionConfig2020_05_31", True, Operation("READ", "DISTRIBUTION_CONFIG")),
