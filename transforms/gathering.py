@@ -19,7 +19,7 @@ from schemas.dictionaries import dictionary, places, renumbered
 from schemas.texts import by_index, joined, taken
 from schemas.values import DeadLetter, NoRecord, Slice
 from transforms.decoding.cutting import NO_OBJECT
-from transforms.decoding.records import RawRecord, Split
+from transforms.decoding.records import RawRecord, Split, sort_out
 from transforms.providers import PROVIDERS_BY_NAME, Provider, provider_of
 from transforms.providers.base import CHUNK_RECORDS
 from transforms.providers.rows import decode_rows
@@ -154,8 +154,8 @@ class Gathered:
 
     def tables(self) -> list[tuple[str, pa.Table]]:
         """Each provider's records, every column in one piece."""
-        for key in [*self._waiting]:
-            self._decode_waiting(key)
+        while self._waiting:
+            self._decode_waiting(next(iter(self._waiting)))
         found = []
         while self._chunks:
             (name, are_rows), chunks = self._chunks.popitem()
@@ -224,10 +224,13 @@ class Gathered:
     def _reject_rows(self, rows: pa.Table, records: Sequence[RawRecord]) -> None:
         columns = rows.select(["object_index", "source_index", "problem"]).to_pylist()
         for row, record in zip(columns, records, strict=True):
-            text = bytes(record)
+            index, place, text = row["object_index"], row["source_index"], bytes(record)
             # As if it had come first: what is told of a record does not depend on its neighbours.
-            bad = NoRecord(text, row["problem"]) if provider_of(text) else _stranger(text)
-            self.reject(row["object_index"], row["source_index"], bad)
+            alone = sort_out([text], place)
+            if alone.records and bytes(alone.records[0]) != text:
+                self.add(alone, index)
+                continue
+            self.reject(index, place, NoRecord(text, row["problem"]) if provider_of(text) else _stranger(text))
 
     def _spine(self, decoded: pa.Table) -> pa.Table:
         account: Any = decoded["record_account"]

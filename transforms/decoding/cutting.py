@@ -18,6 +18,7 @@ from transforms.decoding.inflate import Damaged
 
 NO_OBJECT = "a record is no JSON object"
 _UNFINISHED = "the text ends inside a record"
+_UNCLOSED = "the text ends inside a list of records"
 _OPEN, _CLOSE, _COMMA = 1, -1, 2
 _KINDS = np.zeros(256, np.int8)
 _KINDS[[ord("{"), ord("[")]] = _OPEN
@@ -105,9 +106,11 @@ class _Feed:
             self.damage = str(damage)
             return b""
 
-    def end(self, rest: bytes, record_bytes: int) -> Iterator[NoRecord]:
-        """The text ended with `rest` unfinished."""
+    def end(self, rest: bytes, record_bytes: int, *, in_list: bool = False) -> Iterator[NoRecord]:
+        """The text ended with `rest` unfinished, perhaps in a list that is not closed: more may have followed."""
         rest = rest.strip(_SPACE)
+        if in_list and not rest:
+            self.damage = self.damage or _UNCLOSED
         if rest or (self.damage and not self.reported):
             self.reported = True
             reason = self.damage or (_UNFINISHED if rest.startswith(b"{") else NO_OBJECT)
@@ -243,7 +246,7 @@ def _values(feed: _Feed, depth: int, record_bytes: int) -> Iterator[bytes | NoRe
             if not passing:
                 yield _giant(pending, record_bytes)
             pending, passing = b"", True
-    yield from feed.end(b"" if passing else pending, record_bytes)
+    yield from feed.end(b"" if passing else pending, record_bytes, in_list=depth > 0)
 
 
 def _giant(text: bytes, record_bytes: int) -> NoRecord:

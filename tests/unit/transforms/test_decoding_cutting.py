@@ -242,6 +242,20 @@ def test_a_text_that_ends_inside_a_record_keeps_the_ones_before_it() -> None:
     assert cut(b"[" + A + b',{"k":') == [A, NoRecord(b'{"k":', "the text ends inside a record")]
 
 
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        (b'{"Records":[', []),
+        (b"[" + A + b",\n", [A]),
+        (b'{"Records":[' + A + b",", [A]),
+        (b'{"Records":[' + A + b"," + B + b"]", [A, B]),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_a_text_that_ends_between_two_records_is_damaged(text: bytes, whole: list[bytes], size: int) -> None:
+    assert cut(text, [size]) == [*whole, NoRecord(b"", "the text ends inside a list of records", damage=True)]
+
+
 @pytest.mark.parametrize("text", [b"hello", b"version account-id\n2 1\n", b"<Error/>", b'"a","b"\n', b"BZh91AY&SY"])
 def test_a_text_that_is_no_json_is_not_said_to_end_inside_a_record(text: bytes) -> None:
     assert cut(text) == [NoRecord(text.strip(), "a record is no JSON object")]

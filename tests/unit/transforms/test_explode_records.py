@@ -120,6 +120,21 @@ def test_what_is_told_of_a_bad_record_depends_on_it_alone() -> None:
             assert {it.input: it.reason for it in explode(text).dead_letters} == {it.input: it.reason for it in told}
 
 
+def test_a_record_is_unwrapped_wherever_among_plain_ones_it_stands() -> None:
+    plain = [compact(record(name)) for name in "ab"]
+    inner = [compact(record(name)) for name in "cd"]
+    wrapped = [
+        compact({"EventId": "x", "CloudTrailEvent": inner[0].decode()}),
+        b'{"detail-type":"AWS API Call via CloudTrail","detail":' + inner[1] + b"}",
+    ]
+    for mixed in ([*plain, *wrapped], [*wrapped, *plain], [plain[0], *wrapped, plain[1]]):
+        found = explode(envelope(mixed))
+        assert not found.dead_letters
+        told = dict(zip(column(found, "raw_json"), column(found, "source_index"), strict=True))
+        each = dict(zip([*plain, *wrapped], [*plain, *inner], strict=True))
+        assert told == {each[it].decode(): place for place, it in enumerate(mixed)}
+
+
 def test_the_letters_of_an_object_wait_for_its_last_slice() -> None:
     good = compact(record("a"))
     found = exploded_pieces(reference(), [good, b"1"], [b"2", good], [good])

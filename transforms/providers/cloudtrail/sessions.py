@@ -3,7 +3,7 @@
 | identity | session id |
 |---|---|
 | AssumedRole, FederatedUser | `<principalId>@<creationDate>`, without a creation date the access key |
-| Root, IAMUser | the access key: long-term, or of GetSessionToken; from the console `<arn>@<creationDate>` |
+| Root, IAMUser | the access key (long-term, or of GetSessionToken), a bearer token's id; in the console `<arn>@<creationDate>` |
 | AWSService | `invokedBy`: one session a service |
 | AWSAccount | `<accountId>/<principalId>` |
 | IdentityCenterUser | the credential's id, else `<identityStoreArn>/<userId>` |
@@ -84,7 +84,7 @@ def session_id(user: UserIdentity, since: str | None) -> str | None:
         case "AssumedRole" | "FederatedUser":
             return _since(user.principal_id or user.arn, since) or key
         case "Root" | "IAMUser":
-            return key or _since(user.arn, since)
+            return key or _since(user.arn, since) or known(user.credential_id)
         case "AWSService" | None | "":
             return known(user.invoked_by) or key
         case "AWSAccount":
