@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.alerting import ISSUE, NOW, USES, keep, told
+from support.alerting import ISSUE, NOW, RULES, USES, keep, told
 from support.credentials import assume, user
 from support.records import ACCOUNT, OTHER
 from support.replaying import replay_records
@@ -19,7 +19,10 @@ from typer.testing import CliRunner
 from pipeline.alerting import alerts
 from pipeline.cli import app
 from pipeline.commands import load
+from pipeline.detection.hunt import hunt
 from schemas.errors import ConfigError
+from transforms.list_objects import Selection
+from transforms.rules.book import RuleBook
 from transforms.rules.sigma import RuleSet
 
 
@@ -69,6 +72,17 @@ def test_a_rule_that_only_feeds_a_correlation_alerts_nobody(tmp_path: Path, rule
     config = keep(tmp_path / "out", rules, [ISSUE, *USES])
     alerts.evaluate(config.root(), rule_set, now=NOW)
     assert "Call refused" not in {row["rule_title"] for row in told(config)}
+
+
+def test_a_correlation_that_comes_after_its_rule_holds_once_a_hunt_kept_its_group(
+    tmp_path: Path, rules: Path, rule_set: RuleSet
+) -> None:
+    (tmp_path / "before.yml").write_text(RULES.rpartition("---")[0])
+    config = keep(tmp_path / "out", tmp_path / "before.yml", USES)
+    hunt(config.root(), RuleBook.of([rules]), Selection(), quiet=True)
+    alerts.evaluate(config.root(), rule_set, now=NOW)
+    (many,) = [row for row in told(config) if row["kind"] == "correlation"]
+    assert (many["root_identity"], many["events"], many["status"]) == ("bob", 4, "open")
 
 
 @pytest.mark.parametrize(

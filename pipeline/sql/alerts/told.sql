@@ -3,7 +3,9 @@
 --
 -- A call across accounts is logged in both. The record in the account of the role knows the caller by account only: its
 -- hits belong to the story of the session that the caller's own record names.
-CREATE OR REPLACE TEMP TABLE told AS
+--
+-- `told_versions` has all versions: each keeps of an event what the correlations of its time asked for.
+CREATE OR REPLACE TEMP TABLE told_versions AS
 WITH callers AS (
     SELECT copies.issuing_event_id AS event_id, min(callers.issuer_session_id) AS caller_session_id
     FROM issues AS copies
@@ -11,16 +13,16 @@ WITH callers AS (
     WHERE copies.issuer_type = 'ACCOUNT' AND callers.issuer_type IS DISTINCT FROM 'ACCOUNT'
     GROUP BY ALL
 )
-SELECT hits.*, stories.story_id, stories.root_identity
+SELECT found.*, stories.story_id, stories.root_identity
 FROM (
+    SELECT
+        *, row_number() OVER (PARTITION BY rule_id, event_id ORDER BY alerts DESC, rule_version, commit_number) AS place
     FROM (
         SELECT * FROM tree.detections
         UNION ALL
         SELECT * EXCLUDE (ruleset) FROM tree.hunts
     )
-    QUALIFY row_number() OVER (
-        PARTITION BY rule_id, event_id ORDER BY alerts DESC, rule_version, commit_number
-    ) = 1
-) AS hits
+) AS found
 LEFT JOIN callers USING (event_id)
-LEFT JOIN who AS stories ON stories.session_id = coalesce(callers.caller_session_id, hits.session_id)
+LEFT JOIN who AS stories ON stories.session_id = coalesce(callers.caller_session_id, found.session_id);
+CREATE OR REPLACE TEMP VIEW told AS SELECT * EXCLUDE (place) FROM told_versions WHERE place = 1
