@@ -116,6 +116,8 @@ def one(field: str, modifiers: list[str], wanted: Any, record: Record) -> bool:
         return not texts
     if "fieldref" in modifiers:
         others = [text.lower() for text in look(wanted, record)[1]]
+        if "contains" in modifiers:
+            return any(other in text.lower() for text in texts for other in others)
         if "startswith" in modifiers:
             return any(text.lower().startswith(other) for text in texts for other in others)
         if "endswith" in modifiers:

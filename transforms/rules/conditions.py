@@ -62,12 +62,15 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class SameAs:
-    """Any text of the field equals (begins with, ends with) any text of the other, whatever their case."""
+    """Any text of the field equals any text of the other, whatever their case.
+
+    With an open end it begins with the other, with an open start it ends with it, with both it contains it.
+    """
 
     field: str
     other: str
-    starts_with: bool = False
-    ends_with: bool = False
+    open_end: bool = False
+    open_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)

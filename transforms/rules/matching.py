@@ -263,16 +263,18 @@ def _same(node: SameAs, table: Table, rows: Rows) -> Mask:
     def are_same(one: Entry, other: Entry) -> bool:
         theirs = [text.lower() for text in other.texts]
         mine = [text.lower() for text in one.texts]
-        if node.starts_with or node.ends_with:
-            return any(
-                (not node.starts_with or text.startswith(it)) and (not node.ends_with or text.endswith(it))
-                for text in mine
-                for it in theirs
-            )
+        if node.open_start or node.open_end:
+            return any(_reaches(node, text, it) for text in mine for it in theirs)
         return not set(mine).isdisjoint(theirs)
 
     flags = [are_same(ones.entries[one], others.entries[other]) for one, other in pairs.T.tolist()]
     return np.asarray(flags, np.bool_)[places.reshape(-1)]
+
+
+def _reaches(node: SameAs, text: str, other: str) -> bool:
+    if node.open_start and node.open_end:
+        return other in text
+    return text.endswith(other) if node.open_start else text.startswith(other)
 
 
 def _limit(node: Node, member: str) -> frozenset[str] | None:
