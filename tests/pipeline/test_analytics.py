@@ -70,8 +70,11 @@ def test_a_service_is_told_the_first_time(tmp_path: Path) -> None:
 def test_a_key_that_slept_is_told_when_it_wakes(tmp_path: Path) -> None:
     bob = user("bob", "AKIABOB")
     steady = [call(f"s-{day}", day) for day in range(0, 200, 30)]
-    config = keep(tmp_path / "out", [call("first", 0, bob), call("last", 10, bob)], [call("woken", 110, bob)], steady)
+    keep(tmp_path / "out", [call("first", 0, bob), call("last", 10, bob)], [call("woken", 110, bob)], steady)
+    # A run of its own: another fragment of the day.
+    config = keep(tmp_path / "out", [call("more", 110, bob, hour=2)])
     (row,) = told(config)
+    assert (row["events"], row["last_seen"].hour) == (2, 2)
     assert row["rule_id"] == "dormant-key"
     assert row["root_identity"] == "bob"
     assert row["seen"][:2] == ["access_key_id=AKIABOB", "last_used=2024-01-11"]
