@@ -9,7 +9,7 @@
 -- | principal | 0.9 | principal id and time, where the key cannot tell (the console mints its own) |
 -- | console_login | 0.7 | arn and time of a sign-in |
 -- | identity_center | 0.7 | account, permission set, person and time of a role chosen in the access portal |
--- | switch_role | 0.5 | a console session of the arn that was switched from, and principal and time of the role's |
+-- | switch_role | 0.5 | the last console session of the arn switched from, and principal and time of the role's |
 --
 -- A call across accounts is logged in both: the caller's record, which knows the session, stands for it. Where two
 -- issuers remain for one session, neither is told from the other: `is_ambiguous`, and no story follows them.
@@ -77,10 +77,18 @@ found AS (
     FROM issued
     JOIN used ON used.principal_id = issued_principal_id
         AND used.session_created_time BETWEEN issued_time - INTERVAL 5 SECONDS AND issued_time + INTERVAL 5 SECONDS
+    -- A console session has a begin and lasts twelve hours at most; a long-term key of the same user has none.
     JOIN used AS console ON console.identity_arn = switched_from_arn
         AND console.first_seen <= issued_time + INTERVAL 5 SECONDS
-        AND console.last_seen >= issued_time - INTERVAL 12 HOURS
+        AND console.session_created_time BETWEEN issued_time - INTERVAL 12 HOURS AND issued_time + INTERVAL 5 SECONDS
     WHERE operation = 'SwitchRole' AND console.session_id <> used.session_id
+    -- The last of several; what is named by its key, as a session of GetSessionToken, only where there is no other.
+    QUALIFY row_number() OVER (
+        PARTITION BY issuing_event_id, used.session_id
+        ORDER BY
+            list_contains(console.access_key_ids, console.session_id),
+            console.session_created_time DESC, console.session_id
+    ) = 1
 ),
 told AS (
     -- The copy in the account of the role knows the caller by account only.
@@ -100,7 +108,7 @@ best AS (
     SELECT *
     FROM told
     WHERE issuer_session_id IS DISTINCT FROM issued_session_id
-    -- Of a session's links the surest count; of several console sessions that a role was switched from, the last.
+    -- Of a session's links the surest count.
     QUALIFY confidence = max(confidence) OVER (PARTITION BY issued_session_id)
 )
 SELECT

@@ -324,27 +324,46 @@ def test_the_workload_for_which_a_service_assumes_a_role_is_the_root(
         assert ask("SELECT count(*) FROM stories WHERE root_type = 'WORKLOAD' AND sessions = 1") == [(2,)]
 
 
-def test_a_role_that_was_switched_to_in_the_console_leads_back_less_surely() -> None:
-    attributes = {"attributes": {"creationDate": f"{DAY}T{at(50)}Z"}}
-    inside = {**user(key="ASIACONSOLE"), "sessionContext": attributes}
-    switched = role(100, "ASIASWITCHED", session="ana")
-    switch = use(
+def console(since: int) -> dict[str, Any]:
+    """Ana in the console, as she signed in at a second of the day."""
+    return {**user(key=f"ASIA{since}"), "sessionContext": {"attributes": {"creationDate": f"{DAY}T{at(since)}Z"}}}
+
+
+SWITCHED = role(100, "ASIASWITCHED", session="ana")
+SWITCH = [
+    use("before", 60, console(50), sessionCredentialFromConsole="true"),
+    use(
         "switch",
         100,
-        {name: value for name, value in switched.items() if name != "accessKeyId"},
+        {name: value for name, value in SWITCHED.items() if name != "accessKeyId"},
         eventSource="signin.amazonaws.com",
         eventName="SwitchRole",
         eventType="AwsConsoleSignIn",
         responseElements={"SwitchRole": "Success"},
-        additionalEventData={"SwitchFrom": inside["arn"]},
-    )
-    records = [
-        use("before", 60, inside, sessionCredentialFromConsole="true"),
-        switch,
-        use("after", 130, switched, sessionCredentialFromConsole="true"),
-    ]
-    assert linked(records) == [(event_id("switch"), session(100, "ana"), "switch_role", False)]
-    assert root_of(records, session(100, "ana")) == ("session", "USER", "IAM", "ana", 1, 0.5)
+        additionalEventData={"SwitchFrom": user()["arn"]},
+    ),
+    use("after", 130, SWITCHED, sessionCredentialFromConsole="true"),
+]
+
+
+def test_a_role_that_was_switched_to_in_the_console_leads_back_less_surely() -> None:
+    assert linked(SWITCH) == [(event_id("switch"), session(100, "ana"), "switch_role", False)]
+    assert root_of(SWITCH, session(100, "ana")) == ("session", "USER", "IAM", "ana", 1, 0.5)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        use("by key", 70, user()),
+        use("by token", 70, console(65)),
+        use("signed in before", 20, console(10), sessionCredentialFromConsole="true"),
+        use("signed in later", 150, console(140), sessionCredentialFromConsole="true"),
+    ],
+)
+def test_a_switch_is_from_the_last_console_session_whatever_else_the_user_has(other: Any) -> None:
+    with asked([*SWITCH, other]) as ask:
+        issuer = f"{user()['arn']}@{DAY}T{at(50)}Z"
+        assert ask("SELECT issuer_session_id, is_ambiguous FROM links") == [(issuer, False)]
 
 
 @pytest.fixture
