@@ -134,14 +134,15 @@ _STIX_PATHS = {
     "network-traffic:extensions.'http-request-ext'.request_header.'User-Agent'": Kind.USER_AGENT,
 }
 _STIX_HASH = re.compile(r"file:hashes\.'?(md5|sha-?1|sha-?256)'?")
-_COMPARISON = re.compile(r"\s*([a-z0-9_-]+:[\w.'-]+)\s+(?:=|ISSUBSET)\s+'((?:[^'\\]|\\.)*)'\s*")
+_COMPARISON = re.compile(r"\s*([a-z0-9_-]+:[\w.'-]+)(?:\s*=\s*|\s+ISSUBSET\s+)'((?:[^'\\]|\\.)*)'\s*")
+_OR = re.compile(r"OR\b|\]\s*OR\s*\[")
 _CUSTOM_KEY, _CUSTOM_ACCOUNT = re.compile(r"x-[\w-]*:.*access_?key(_?id)?"), re.compile(r"x-aws[\w-]*:.*account_?id")
 
 
 def from_stix(text: bytes) -> Entries:
     """The indicators of a STIX 2.1 bundle. Raises msgspec.MsgspecError where it is none.
 
-    A pattern is one observation of comparisons joined by OR, each of an address (`=` or ISSUBSET), a domain, a
+    A pattern is comparisons, or observations of one, joined by OR, each of an address (`=` or ISSUBSET), a domain, a
     file's hash or the header User-Agent; STIX has no object for AWS keys and accounts, so custom ones are
     told by the name of the path.
     """
@@ -176,7 +177,7 @@ def from_stix(text: bytes) -> Entries:
 
 
 def _comparisons(pattern: str) -> list[tuple[str, str]] | None:
-    """Paths and values of `[a = 'x' OR b = 'y']`; None for any other pattern."""
+    """Paths and values of `[a = 'x' OR b = 'y']`, or of `[a = 'x'] OR [b = 'y']`; None for any other pattern."""
     inner = pattern.strip()
     if not (inner.startswith("[") and inner.endswith("]")):
         return None
@@ -186,9 +187,10 @@ def _comparisons(pattern: str) -> list[tuple[str, str]] | None:
         place = match.end()
         if place == len(inner) - 1:
             return found
-        if not inner.startswith("OR ", place):
+        joined = _OR.match(inner, place)
+        if joined is None:
             return None
-        place += 3
+        place = joined.end()
     return None
 
 

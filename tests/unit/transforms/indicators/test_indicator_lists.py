@@ -151,12 +151,28 @@ def test_a_stix_bundle_gives_its_indicators(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "pattern",
+    [
+        "[ipv4-addr:value='203.0.113.9' OR domain-name:value='bad.example']",
+        "[ipv4-addr:value = '203.0.113.9'] OR [domain-name:value = 'bad.example']",
+        "[ipv4-addr:value = '203.0.113.9'\n  OR\n  domain-name:value = 'bad.example' ]",
+    ],
+)
+def test_spaces_and_brackets_of_a_stix_pattern_do_not_matter(tmp_path: Path, pattern: str) -> None:
+    assert values(read(tmp_path, "bundle.json", stix(pattern))) == {
+        ("address", "203.0.113.9"),
+        ("domain", "bad.example"),
+    }
+
+
+@pytest.mark.parametrize(
     ("pattern", "rest", "reason"),
     [
         ("[file:hashes.SSDEEP = 'ff']", {}, "file:hashes.SSDEEP is not looked for"),
         ("[a:b = 'x' AND c:d = 'y']", {}, "a pattern of more than values joined by OR"),
         ("[a:b = 'x'] FOLLOWEDBY [c:d = 'y']", {}, "a pattern of more than values joined by OR"),
         ("[domain-name:value != 'bad.example']", {}, "a pattern of more than values joined by OR"),
+        ("[domain-name:value = 'bad.example' ORa:b = 'x']", {}, "a pattern of more than values joined by OR"),
         ("rule x {}", {"pattern_type": "yara"}, "pattern type 'yara' is not looked for"),
         ("[domain-name:value = 'bad.example']", {"revoked": True}, "revoked"),
         ("[domain-name:value = 'bad.example']", {"confidence": 101}, "confidence 101 is not from 0 to 100"),
