@@ -47,7 +47,10 @@ Entries = Iterator[Entry | Refused]
 def instant(text: str) -> datetime:
     """A date or time of ISO 8601, UTC where it names no zone. Raises ValueError for anything else."""
     time = datetime.fromisoformat(text.strip())
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} is beyond the year 9999") from None
 
 
 _TYPES, _VALUES = ("type", "kind", "indicator_type"), ("value", "indicator", "ioc")
@@ -59,19 +62,19 @@ def from_csv(text: str) -> Entries:
     """A CSV with a header that names the columns `type` and `value`, perhaps `confidence`, `valid_until`, `tags`.
 
     Without such a header: one value a line, its kind told by its looks; `#` begins a comment. Tags are parted by `;`
-    or `,`; of a MISP export's `to_ids`, 0 means that the entry is not for detection.
+    or `,`; of a MISP export's `to_ids`, 0 means that the entry is not for detection. Raises csv.Error.
     """
     lines = (line for line in io.StringIO(text) if line.strip() and not line.lstrip().startswith("#"))
-    rows = csv.reader(lines, skipinitialspace=True)
-    first = next(rows, None)
+    first = next(lines, None)
     if first is None:
         return
-    header = [name.strip().lower() for name in first]
+    header = [name.strip().lower() for name in next(csv.reader((first,), skipinitialspace=True))]
     kind, value = _column(header, _TYPES), _column(header, _VALUES)
     if value is None:
-        yield Entry(None, first[0])
-        yield from (Entry(None, row[0]) for row in rows)
+        # Each line by itself: a quote that is not closed takes no others with it.
+        yield from (Entry(None, _alone(line)) for line in chain((first,), lines))
         return
+    rows = csv.reader(lines, skipinitialspace=True)
     confidence, end, tags = _column(header, ("confidence",)), _column(header, _ENDS), _column(header, _TAGS)
     to_ids = _column(header, ("to_ids",))
     for row in rows:
@@ -95,6 +98,11 @@ def from_csv(text: str) -> Entries:
             )
         except ValueError as error:
             yield Refused(str(error), row[value])
+
+
+def _alone(line: str) -> str:
+    """The first value of a line; no value whose kind is told by its looks has any of these marks in it."""
+    return line.partition("#")[0].partition(",")[0].strip(' "\t\r\n')
 
 
 @lru_cache(maxsize=4096)

@@ -6,8 +6,10 @@ lines is not refused for one of them, and nothing of it is dropped in silence.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +109,7 @@ def read_lists(files: Sequence[Path]) -> Lists:
         tally = Tally(str(path), {}, {}, {})
         try:
             batches += _batches(_entries(path), path.name.split(".")[0], origins, tally)
-        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, csv.Error) as error:
             raise ConfigError(
                 f"indicators in {path} cannot be read: {error}; it is no CSV, STIX 2.1 or MISP"
             ) from error
@@ -122,7 +124,7 @@ def _bytes(path: Path) -> bytes:
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"indicators in {path} cannot be read: {error}") from error
 
 

@@ -69,7 +69,7 @@ def test_a_plain_list_tells_kinds_by_their_looks(tmp_path: Path) -> None:
         tmp_path,
         "plain.txt",
         "203.0.113.9  \n2001:DB8::1\n198.51.100.0/24\n111122223333\n"
-        "AKIAIOSFODNN7EXAMPLE\n\n# note\nbad.example\nno such\n",
+        'AKIAIOSFODNN7EXAMPLE # of old\n\n# note\n"no such\nbad.example\n',
     )
     assert values(lists) == {
         ("address", "203.0.113.9"),
@@ -96,6 +96,7 @@ def test_what_cannot_be_looked_for_is_counted_with_its_reason(tmp_path: Path) ->
         "sha512,00ff,,,1\n"
         "ip,203.0.113.11,101,,1\n"
         "ip,203.0.113.12,,soon,1\n"
+        "ip,203.0.113.13,,9999-12-31T23:59:59-01:00,1\n"
         "ip,203.0.113.13\n",
     )
     assert values(lists) == {("address", "203.0.113.9")}
@@ -107,6 +108,7 @@ def test_what_cannot_be_looked_for_is_counted_with_its_reason(tmp_path: Path) ->
         "type 'sha512' is not looked for": 1,
         "confidence '101' is not a number from 0 to 100": 1,
         "Invalid isoformat string: 'soon'": 1,
+        "'9999-12-31T23:59:59-01:00' is beyond the year 9999": 1,
         "not 5 columns as in the header": 1,
     }
     assert tally.firsts["no address"] == "999.0.0.1"
@@ -259,6 +261,8 @@ def test_several_lists_give_the_highest_confidence_and_the_latest_end(tmp_path: 
         ("broken.json", "{", r"broken\.json cannot be read"),
         ("other.json", "{}", r"other\.json cannot be read"),
         ("text.csv", b"\xff\xfe\x00", r"text\.csv cannot be read"),
+        ("open.csv", 'type,value\nip,"' + "203.0.113.9\n" * 11_000, r"open\.csv cannot be read"),
+        ("damaged.csv.gz", gzip.compress(b"203.0.113.9\n")[:10] + bytes(range(99, 0, -1)), "cannot be read"),
     ],
 )
 def test_a_file_without_indicators_is_an_error_that_names_it(
