@@ -85,6 +85,19 @@ def test_a_correlation_that_comes_after_its_rule_holds_once_a_hunt_kept_its_grou
     assert (many["root_identity"], many["events"], many["status"]) == ("bob", 4, "open")
 
 
+def test_a_rule_that_is_to_alert_beside_its_correlation_does_so_after_another_hunt(
+    tmp_path: Path, rules: Path
+) -> None:
+    (tmp_path / "none.yml").write_text(RULES.partition("---")[0])
+    config = keep(tmp_path / "out", tmp_path / "none.yml", USES)
+    for more, expected in (("", False), ("    generate: true\n", True)):
+        rules.write_text(RULES + more)
+        book = RuleBook.of([rules], shipped=False)
+        hunt(config.root(), book, Selection(), quiet=True)
+        alerts.evaluate(config.root(), book.rule_set(), now=NOW)
+        assert ("Call refused" in {row["rule_title"] for row in told(config)}) is expected
+
+
 @pytest.mark.parametrize(
     "cut", [[[0, 1, 2, 3, 4, 5, 6, 7]], [[7, 3, 5], [1], [0, 2, 6, 4]], [[4, 5], [5, 6, 7, 1], [3, 2, 1], [0]]]
 )

@@ -300,15 +300,16 @@ def _compiled(
     group_fields = tuple(sorted({field for it in related for id_, field in it.asked() if id_ == own}))
     level = str(rule.level).lower() if rule.level is not None else "medium"
     tags = tuple(sorted(str(tag) for tag in rule.tags or ()))
+    alerts = _alerts(own, related)
     decisive = [document.content.get("logsource"), rule.detection.to_dict(), fields, group_fields, level, tags]
-    digest = hashlib.sha256(json.dumps([*decisive, rule.title], default=str).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([*decisive, alerts, rule.title], default=str).encode()).hexdigest()
     return Rule(
         id=own,
         version=digest[:16],
         title=rule.title,
         level=level,
         tags=tags,
-        alerts=_alerts(own, related),
+        alerts=alerts,
         provider=provider,
         condition=condition,
         fields=fields,
