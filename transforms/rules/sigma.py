@@ -139,17 +139,17 @@ def compile_rules(texts: Sequence[RuleText]) -> RuleSet:
                 rule = filter_.apply_on_rule(rule)
         places[id(rule)] = document
         bases.append(rule)
-    related = _related(bases, places, problems)
     elsewhere: list[str] = []
+    related = _related(bases, places, elsewhere, problems)
     rules: dict[str, Rule] = {}
     notes: list[Problem] = []
     for base in bases:
         if isinstance(base, SigmaRule):
+            if not _is_read(base):
+                elsewhere.append(base.title)
+                continue
             compiled = _compiled(base, places[id(base)], related, problems)
             if compiled is None:
-                continue
-            if isinstance(compiled, str):
-                elsewhere.append(compiled)
                 continue
             notes += _unknown_fields(compiled, places[id(base)])
             if (twin := rules.setdefault(compiled.id, compiled)).version != compiled.version:
@@ -249,17 +249,43 @@ def _named(error: Exception) -> list[str]:
     return re.findall(r"['\"]([^'\"]+)['\"]", str(error))[::-1]
 
 
+def _is_read(rule: SigmaRule) -> bool:
+    """Whether its logs are read here."""
+    place = _log_source(rule)
+    return place == NORMALIZED or any(it.log_source == place for it in PROVIDERS)
+
+
+def _log_source(rule: SigmaRule) -> tuple[str | None, str | None]:
+    return rule.logsource.product, rule.logsource.service
+
+
 def _related(
-    bases: Sequence[SigmaRuleBase], places: Mapping[int, _Document], problems: list[Problem]
+    bases: Sequence[SigmaRuleBase],
+    places: Mapping[int, _Document],
+    elsewhere: list[str],
+    problems: list[Problem],
 ) -> list[Correlation]:
     named = by_reference(bases)
+    unread = {rule_id(it): it.title for it in bases if isinstance(it, SigmaRule) and not _is_read(it)}
     found: list[Correlation] = []
     for rule in bases:
-        if isinstance(rule, SigmaCorrelationRule):
-            try:
-                found.append(replace(correlation_of(rule, named), path=places[id(rule)].source.path))
-            except ConfigError as error:
-                problems.append(places[id(rule)].problem(str(error), *_named(error), "correlation:"))
+        if not isinstance(rule, SigmaCorrelationRule):
+            continue
+        document = places[id(rule)]
+        try:
+            correlation = replace(correlation_of(rule, named), path=document.source.path)
+        except ConfigError as error:
+            problems.append(document.problem(str(error), *_named(error), "correlation:"))
+            continue
+        asked = correlation.rules()
+        silent = [unread[it] for it in asked if it in unread]
+        if not silent:
+            found.append(correlation)
+        elif len(silent) == len(asked):
+            elsewhere.append(correlation.title)
+        else:
+            why = f"rule {rule.title!r}: it stands on {silent[0]!r}, which is for logs that are not read here"
+            problems.append(document.problem(why, "rules:", "correlation:"))
     return [replace(it, alerts=_alerts(it.rule_id, found)) for it in found]
 
 
@@ -271,13 +297,10 @@ def _alerts(own: str, related: Sequence[Correlation]) -> bool:
 
 def _compiled(
     rule: SigmaRule, document: _Document, related: Sequence[Correlation], problems: list[Problem]
-) -> Rule | str | None:
-    """The rule; its title if its logs are not read here; None if it is wrong."""
-    source = rule.logsource
-    place = (source.product, source.service)
+) -> Rule | None:
+    """The rule; None if it is wrong."""
+    place = _log_source(rule)
     provider = next((it.name for it in PROVIDERS if it.log_source == place), None)
-    if provider is None and place != NORMALIZED:
-        return rule.title
     try:
         parsed = [condition.parsed for condition in rule.detection.parsed_condition]
         condition = any_of([condition_of(it) for it in parsed])

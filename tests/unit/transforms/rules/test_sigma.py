@@ -113,6 +113,20 @@ def test_a_version_changes_with_what_decides_hits_and_with_nothing_else() -> Non
     assert more.version not in versions
 
 
+def test_a_correlation_of_rules_for_other_logs_is_elsewhere_and_one_of_both_is_a_problem() -> None:
+    own = HEAD + "name: own\ndetection: {one: {eventName: x}, condition: one}\n"
+    other = "title: Two\nname: other\nlogsource: {product: azure}\ndetection: {one: {a: x}, condition: one}\n"
+    asked = "title: Near\ncorrelation:\n  type: temporal\n  rules: [RULES]\n  timespan: 1h\n"
+    away = compile_rules([RuleText("a.yml", "---\n".join([own, other, asked.replace("RULES", "other")]))]).checked()
+    assert (away.correlations, sorted(away.elsewhere)) == ((), ["Near", "Two"])
+    mixed = compile_rules([RuleText("a.yml", "---\n".join([own, other, asked.replace("RULES", "own, other")]))])
+    assert mixed.correlations == ()
+    assert mixed.rules[0].alerts
+    assert [str(it) for it in mixed.problems] == [
+        "a.yml:15: rule 'Near': it stands on 'Two', which is for logs that are not read here"
+    ]
+
+
 def test_a_correlation_that_cannot_be_used_is_told_with_its_line() -> None:
     text = HEAD + "detection: {one: {eventName: x}, condition: one}\n"
     asked = "---\ntitle: Many\ncorrelation:\n  type: event_count\n  rules: [Other]\n  timespan: 1h\n"
