@@ -304,6 +304,11 @@ def _compiled(
     try:
         parsed = [condition.parsed for condition in rule.detection.parsed_condition]
         condition = any_of([condition_of(it) for it in parsed])
+        detection = rule.detection.to_dict()
+    except IndexError:
+        why = f"rule {rule.title!r}: a field has an empty list of values; null asks for a field that has none"
+        problems.append(document.problem(why, "[]"))
+        return None
     except UnsupportedError as error:
         problems.append(document.problem(f"rule {rule.title!r}: {error}", error.field))
         return None
@@ -324,7 +329,7 @@ def _compiled(
     level = str(rule.level).lower() if rule.level is not None else "medium"
     tags = tuple(sorted(str(tag) for tag in rule.tags or ()))
     alerts = _alerts(own, related)
-    decisive = [document.content.get("logsource"), rule.detection.to_dict(), fields, group_fields, level, tags]
+    decisive = [document.content.get("logsource"), detection, fields, group_fields, level, tags]
     digest = hashlib.sha256(json.dumps([*decisive, alerts, rule.title], default=str).encode()).hexdigest()
     return Rule(
         id=own,
