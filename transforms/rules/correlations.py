@@ -303,7 +303,7 @@ def _possible(operator: str, count: float) -> bool:
 
 def _fields(rule: SigmaCorrelationRule) -> tuple[str, ...]:
     given = (rule.condition.fieldref or []) if isinstance(rule.condition, SigmaCorrelationCondition) else []
-    fields = (given,) if isinstance(given, str) else tuple(map(str, given))
+    fields = tuple(map(str, given)) if isinstance(given, list) else (str(given),)
     kind = rule.type.name.lower()
     if len(fields) > 1 and kind != "value_count":
         why = f"{kind} is that of one field, not of {', '.join(fields)}; give one"

@@ -313,7 +313,7 @@ def _compiled(
         problems.append(document.problem(f"rule {rule.title!r}: {error}", error.field))
         return None
     except (SigmaError, ValueError, TypeError, AttributeError) as error:
-        joined = " | ".join(rule.detection.condition)
+        joined = " | ".join(map(str, rule.detection.condition))
         why = f"rule {rule.title!r}, condition {joined!r}: {_told(error)}"
         problems.append(document.problem(why, *_named(error), "condition:"))
         return None

@@ -138,3 +138,5 @@ def test_several_fields_are_counted_as_one_value_where_all_are_there() -> None:
     hits = [hit(second, a=a, b=b) for second, (a, b) in enumerate(pairs)]
     assert len(evaluate(rule, table(hits), LATE)) == 1
     assert not len(evaluate(rule, table([*hits[:3], hit(9, a="q")]), LATE))
+    one = together(COUNT_OF_THREE.replace("event_count", "value_count").replace("3}", "3, field: 5}"))
+    assert one.fields == ("5",)

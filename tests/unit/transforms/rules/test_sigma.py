@@ -30,6 +30,7 @@ def problems(text: str) -> list[str]:
         ("detection:\n  one:\n    sourceIPAddress|cidr: 999.0.0.0/8\n  condition: one\n", 6, "999"),
         ("detection:\n  one:\n    requestParameters.size|gt: many\n  condition: one\n", 6, "many"),
         ("detection:\n  one:\n    eventName: []\n  condition: one\n", 6, "an empty list of values"),
+        ("detection:\n  one:\n    eventName: x\n  condition: [one, 5]\n", 7, "one | 5"),
         ("detection:\n  one:\n    eventName: x\n", 4, "condition"),
         ("other: 1\n", 1, "detection"),
     ],
