@@ -161,7 +161,7 @@ def compile_rules(texts: Sequence[RuleText]) -> RuleSet:
 def _unknown_fields(rule: Rule, document: _Document) -> Iterator[Problem]:
     provider = PROVIDERS_BY_NAME.get(rule.provider or "")
     known = provider.fields.members if provider else frozenset()
-    for field in rule.fields if known else ():
+    for field in dict.fromkeys([*rule.fields, *rule.group_fields]) if known else ():
         head = field.partition(".")[0]
         if head not in known and field not in COLUMNS:
             near = get_close_matches(head, known, 1)
@@ -318,14 +318,14 @@ def _compiled(
         problems.append(document.problem(why, *_named(error), "condition:"))
         return None
     fields = tuple(dict.fromkeys([*fields_of(condition), *(str(it) for it in rule.fields or ())]))
-    unknown = [it for it in fields if it not in COLUMNS] if place == NORMALIZED else []
+    own = rule_id(rule)
+    group_fields = tuple(sorted({field for it in related for id_, field in it.asked() if id_ == own}))
+    unknown = [it for it in (*fields, *group_fields) if it not in COLUMNS] if place == NORMALIZED else []
     if unknown:
         problems.append(
             document.problem(f"rule {rule.title!r}: cloud_audit_logs has no column {unknown[0]!r}", unknown[0])
         )
         return None
-    own = rule_id(rule)
-    group_fields = tuple(sorted({field for it in related for id_, field in it.asked() if id_ == own}))
     level = str(rule.level).lower() if rule.level is not None else "medium"
     tags = tuple(sorted(str(tag) for tag in rule.tags or ()))
     alerts = _alerts(own, related)

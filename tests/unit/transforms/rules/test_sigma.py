@@ -129,6 +129,17 @@ def test_a_correlation_of_rules_for_other_logs_is_elsewhere_and_one_of_both_is_a
     ]
 
 
+def test_a_field_of_a_group_that_nothing_has_is_told_as_one_of_a_detection() -> None:
+    asked = "---\ntitle: Many\ncorrelation: {type: event_count, rules: [One], group-by: [FIELD], timespan: 1h, "
+    text = HEAD + "detection: {one: {eventName: x}, condition: one}\n" + asked + "condition: {gte: 3}}\n"
+    noted = compile_rules([RuleText("a.yml", text.replace("FIELD", "awsregion"))]).checked()
+    assert "no record is known to have 'awsregion'; did you mean 'awsRegion'?" in str(noted.notes[0])
+    columns = text.replace("product: aws, service: cloudtrail", "product: trailweave, service: cloud_audit_logs")
+    columns = columns.replace("eventName", "operation_name_orig").replace("FIELD", "caller_ipp")
+    wrong = compile_rules([RuleText("a.yml", columns)])
+    assert "cloud_audit_logs has no column 'caller_ipp'" in str(wrong.problems[0])
+
+
 def test_a_correlation_that_cannot_be_used_is_told_with_its_line() -> None:
     text = HEAD + "detection: {one: {eventName: x}, condition: one}\n"
     asked = "---\ntitle: Many\ncorrelation:\n  type: event_count\n  rules: [Other]\n  timespan: 1h\n"
