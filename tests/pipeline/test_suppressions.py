@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.alerting import ISSUE, NOW, USES, keep, told
 
 from pipeline.alerting import alerts
-from pipeline.alerting.suppressions import read_suppressions
+from pipeline.alerting.suppressions import Suppression, read_suppressions
 from schemas.errors import ConfigError
 from transforms.rules.sigma import RuleSet
 
@@ -20,7 +21,7 @@ def test_a_suppressed_alert_is_kept_with_the_reason(tmp_path: Path, rules: Path,
 [[suppress]]
 rule = "key MADE"
 identity = "an*"
-seen = "*userName=spare"
+seen = "*userName=*a*"
 reason = "rotation by Ana"
 
 [[suppress]]
@@ -36,6 +37,31 @@ reason = "over"
     assert ours == [("Key made", "suppressed", "rotation by Ana"), ("Many calls refused", "open", None)]
     alerts.evaluate(config.root(), rule_set, now=NOW)
     assert {row["status"] for row in told(config)} == {"open"}
+
+
+NAME, RUN = "params.name", "params.name=Run*"
+
+
+@pytest.mark.parametrize(
+    ("keys", "about", "is_hidden"),
+    [
+        ({"seen": RUN}, {"seen": [f"{NAME}=RunPatch", f"{NAME}=RunAgent", "eventName=SendCommand"]}, True),
+        ({"seen": RUN}, {"seen": [f"{NAME}=RunPatch", f"{NAME}=Shell"]}, False),
+        ({"seen": RUN}, {"seen": ["eventName=SendCommand"]}, False),
+        ({"seen": RUN}, {"seen": []}, False),
+        ({"seen": RUN}, {"seen": [f"{NAME}=Run{it}" for it in range(12)]}, False),
+        ({"account": "1111*"}, {"accounts": ["111122223333", "111144445555"]}, True),
+        ({"account": "1111*"}, {"accounts": ["111122223333", "444455556666"]}, False),
+        ({"account": "*"}, {"accounts": []}, False),
+        ({"account": "*"}, {"accounts": [f"{it:012}" for it in range(64)]}, False),
+    ],
+)
+def test_nothing_hides_behind_an_account_or_a_value_that_is_known(
+    keys: dict[str, Any], about: dict[str, Any], is_hidden: bool
+) -> None:
+    alert = {"rule_title": "t", "rule_id": "r", "root_identity": None, "accounts": ["111122223333"], "seen": []}
+
+    assert Suppression(reason="known", **keys).fits(alert | about) is is_hidden
 
 
 @pytest.mark.parametrize(

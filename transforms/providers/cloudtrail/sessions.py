@@ -3,7 +3,8 @@
 | identity | session id |
 |---|---|
 | AssumedRole, FederatedUser | `<principalId>@<creationDate>`, without a creation date the access key |
-| Root, IAMUser | the access key (long-term, or of GetSessionToken), a bearer token's id; in the console `<arn>@<creationDate>` |
+| Root, IAMUser | the access key: long-term, or of GetSessionToken; from the console `<arn>@<creationDate>` |
+| IAMUser with a bearer token | the credential's id |
 | AWSService | `invokedBy`: one session a service |
 | AWSAccount | `<accountId>/<principalId>` |
 | IdentityCenterUser | the credential's id, else `<identityStoreArn>/<userId>` |
