@@ -34,6 +34,7 @@ NORMALIZED = ("trailweave", "cloud_audit_logs")
 
 _SUFFIXES = {".yml", ".yaml"}
 _MOST_TOLD = 20
+_MADE_UP = re.compile(r"_filt_[a-z]{10}_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,21 +129,12 @@ def compile_rules(texts: Sequence[RuleText]) -> RuleSet:
     problems: list[Problem] = []
     documents = [it for text in texts for it in _documents(text, problems)]
     parsed = [(it, rule) for it in documents if (rule := _parse(it, problems)) is not None]
-    filters = [rule for _, rule in parsed if isinstance(rule, SigmaFilter)]
-    places: dict[int, _Document] = {}
-    bases: list[SigmaRuleBase] = []
-    for document, rule in parsed:
-        if isinstance(rule, SigmaFilter):
-            continue
-        if isinstance(rule, SigmaRule):
-            for filter_ in filters:
-                rule = filter_.apply_on_rule(rule)
-        places[id(rule)] = document
-        bases.append(rule)
+    notes = [*_filter([rule for _, rule in parsed if isinstance(rule, SigmaRule)], parsed)]
+    places = {id(rule): document for document, rule in parsed}
+    bases = [rule for _, rule in parsed if not isinstance(rule, SigmaFilter)]
     elsewhere: list[str] = []
     related = _related(bases, places, elsewhere, problems)
     rules: dict[str, Rule] = {}
-    notes: list[Problem] = []
     for base in bases:
         if isinstance(base, SigmaRule):
             if not _is_read(base):
@@ -156,6 +148,17 @@ def compile_rules(texts: Sequence[RuleText]) -> RuleSet:
                 document = places[id(base)]
                 problems.append(document.problem(f"rule {compiled.id!r} is another one in {twin.path}", compiled.id))
     return RuleSet(tuple(rules.values()), tuple(related), tuple(elsewhere), tuple(problems), tuple(notes))
+
+
+def _filter(rules: Sequence[SigmaRule], parsed: Sequence[tuple[_Document, SigmaRuleBase]]) -> Iterator[Problem]:
+    """Change the rules that filters name; a filter that names none is told."""
+    for document, filter_ in parsed:
+        if isinstance(filter_, SigmaFilter):
+            before = [len(rule.detection.detections) for rule in rules]
+            for rule in rules:
+                filter_.apply_on_rule(rule)
+            if before == [len(rule.detection.detections) for rule in rules]:
+                yield document.problem(f"filter {filter_.title!r}: it changes none of the rules", "rules:", "filter:")
 
 
 def _unknown_fields(rule: Rule, document: _Document) -> Iterator[Problem]:
@@ -295,6 +298,12 @@ def _alerts(own: str, related: Sequence[Correlation]) -> bool:
     return not askers or any(it.generate for it in askers)
 
 
+def _without_chance(text: str) -> bytes:
+    """With the names in order that pySigma makes up, at each reading others, for what a filter adds to a rule."""
+    names: dict[str, str] = {}
+    return _MADE_UP.sub(lambda found: names.setdefault(found[0], f"filter {len(names)} "), text).encode()
+
+
 def _compiled(
     rule: SigmaRule, document: _Document, related: Sequence[Correlation], problems: list[Problem]
 ) -> Rule | None:
@@ -314,7 +323,7 @@ def _compiled(
         return None
     except (SigmaError, ValueError, TypeError, AttributeError) as error:
         joined = " | ".join(map(str, rule.detection.condition))
-        why = f"rule {rule.title!r}, condition {joined!r}: {_told(error)}"
+        why = _MADE_UP.sub("", f"rule {rule.title!r}, condition {joined!r}: {_told(error)}")
         problems.append(document.problem(why, *_named(error), "condition:"))
         return None
     fields = tuple(dict.fromkeys([*fields_of(condition), *(str(it) for it in rule.fields or ())]))
@@ -330,7 +339,7 @@ def _compiled(
     tags = tuple(sorted(str(tag) for tag in rule.tags or ()))
     alerts = _alerts(own, related)
     decisive = [document.content.get("logsource"), detection, fields, group_fields, level, tags]
-    digest = hashlib.sha256(json.dumps([*decisive, alerts, rule.title], default=str).encode()).hexdigest()
+    digest = hashlib.sha256(_without_chance(json.dumps([*decisive, alerts, rule.title], default=str))).hexdigest()
     return Rule(
         id=own,
         version=digest[:16],

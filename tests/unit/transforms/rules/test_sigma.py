@@ -99,6 +99,17 @@ filter:
     plain, filtered = (compile_rules([RuleText("a.yml", it)]).checked().rules for it in (text, text + hidden))
     assert filtered[0].fields == ("eventName", "userIdentity.userName")
     assert plain[0].version != filtered[0].version
+    again = hidden.replace("userName", "arn").replace("robot", "other")
+    many = [compile_rules([RuleText("a.yml", text + hidden + again)]).checked() for _ in range(3)]
+    assert len({it.rules[0].version for it in many} - {filtered[0].version}) == 1
+    assert not many[0].notes
+
+
+def test_a_filter_that_changes_no_rule_is_told() -> None:
+    text = HEAD + "detection: {one: {eventName: x}, condition: one}\n"
+    filter_ = "---\ntitle: Not\nlogsource: {product: aws, service: cloudtrail}\nfilter:\n  one: {a: b}\n"
+    found = compile_rules([RuleText("a.yml", text + filter_ + "  condition: not one\n  rules: [others]\n")]).checked()
+    assert [str(it) for it in found.notes] == ["a.yml:11: filter 'Not': it changes none of the rules"]
 
 
 def test_a_version_changes_with_what_decides_hits_and_with_nothing_else() -> None:
