@@ -72,8 +72,12 @@ class _Feed:
         return self._text[self._at : self._at + _HEAD]
 
     def skip(self, size: int) -> None:
-        """Pass over so many bytes of the head, or give back so many (below 0) of what was taken last."""
+        """Pass over so many bytes of the head."""
         self._at += size
+
+    def give_back(self, size: int) -> None:
+        """So many bytes of what was taken last are still to be cut."""
+        self._at -= size
 
     def find(self) -> bool:
         """Pass over white space; whether anything follows it."""
@@ -239,7 +243,7 @@ def _values(feed: _Feed, depth: int, record_bytes: int) -> Iterator[bytes | NoRe
                 yield record if len(record) <= record_bytes else _giant(record, record_bytes)
             start, pending, passing = end + (depth > 0), b"", False
         if closing is not None:
-            feed.skip(closing - len(window))
+            feed.give_back(len(window) - closing)
             return
         pending = (pending + window[start:]).lstrip(_SPACE)
         if len(pending) > record_bytes:
