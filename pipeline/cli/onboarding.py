@@ -27,7 +27,10 @@ With the template in trail.yaml:
 
 @app.command(rich_help_panel="Set up")
 def demo(
-    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Where the tree goes.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Where the tree goes; that of an earlier demo is made anew."),
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """See it work, offline: an emulated AWS, an organisation's trail with an attack in it, and the answers."""

@@ -33,13 +33,15 @@ from schemas.errors import ConfigError
 from transforms.receive_messages import Limits
 from transforms.rules.book import RuleBook
 from transforms.stores.aws import Access, client
-from transforms.stores.files import open_store
+from transforms.stores.files import Output, open_store
 from transforms.stores.local import LocalStore
 from transforms.stores.sources import Source
 
 QUEUE = "trailweave-demo"
 _LIMITS = Limits(messages=250, wait_s=2.0, idle_s=1.0)
 _IDLE_S = 3.0
+# Says that a folder is the demo's own, which alone it removes: any other output may be years of somebody's trail.
+_MARK = ".trailweave/demo"
 
 _DEAD_LETTERS = """
     SELECT scope, reason, regexp_extract(object_key, '[^/]*$') AS object FROM dead_letters ORDER BY scope"""
@@ -71,7 +73,7 @@ _QUESTIONS = (
 
 
 def run_demo(output: Path, *, quiet: bool = False) -> None:
-    """Emulate, announce, ingest, show. The folder is made anew; one that holds anything else is refused."""
+    """Emulate, announce, ingest, show. A folder that a demo made is made anew; any other is refused and kept."""
     _make_room(output)
     console = Console(stderr=True)
     # It tells its own story: the lines of a service's log would stand in between.
@@ -93,9 +95,10 @@ def run_demo(output: Path, *, quiet: bool = False) -> None:
 
 def _make_room(output: Path) -> None:
     if output.exists():
-        if not (output / ".trailweave").is_dir():
-            raise ConfigError(f"{str(output)!r} exists and is no trailweave output; give --output another folder")
+        if not (output / _MARK).is_file():
+            raise ConfigError(f"{str(output)!r} exists, and the demo did not make it; give --output another folder")
         shutil.rmtree(output)
+    open_store(Output(str(output))).create(_MARK, b"")
 
 
 def _ingest(trail: Trail, access: Access, queue_url: str, output: Path, *, quiet: bool) -> Summary:
