@@ -1,4 +1,4 @@
-"""The demo removes nothing but what a demo made."""
+"""The demo removes nothing but what a demo made, and shows all of itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.demo.demo import _make_room
+from pipeline.demo.demo import _config, _make_room
 from schemas.errors import ConfigError
 from transforms.stores.files import Output, open_store
 from transforms.stores.settings import Settings, agree
@@ -39,3 +39,10 @@ def test_the_output_of_an_earlier_demo_is_made_anew(tmp_path: Path) -> None:
     _make_room(tmp_path / "demo")
 
     assert not (tmp_path / "demo" / "aws_s3_raw").exists()
+
+
+def test_everything_is_derived_whatever_a_configuration_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trailweave.toml").write_text("normalize = false\nsessions = false\ndetections = false\n")
+
+    assert _config(tmp_path / "demo").settings() == Settings(normalize=True, sessions=True, detections=True)
