@@ -140,5 +140,6 @@ class Config(BaseSettings):
 
 def config_file() -> Path | None:
     """`./trailweave.toml`, else `$XDG_CONFIG_HOME/trailweave/config.toml`, if there is one."""
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    # Without a home, as a container's arbitrary user is, `~` stays as it is, and nothing is there.
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))  # noqa: PTH111
     return next((path for path in (Path(FILE), home / "trailweave" / "config.toml") if path.is_file()), None)

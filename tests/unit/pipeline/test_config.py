@@ -47,6 +47,15 @@ def test_without_anything_the_defaults_hold() -> None:
     assert config.source == ()
 
 
+def test_a_user_without_a_home_has_no_configuration_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under an arbitrary number: neither HOME nor an entry in the list of users."""
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+
+    assert load({}).output is None
+
+
 def test_flags_win_over_the_environment_and_that_over_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write('output = "file"\nmax_wait = 1\nmax_messages = 11\nnormalize = false')
     monkeypatch.setenv("TRAILWEAVE_OUTPUT", "environment")
