@@ -139,7 +139,16 @@ class Config(BaseSettings):
 
 
 def config_file() -> Path | None:
-    """`./trailweave.toml`, else `$XDG_CONFIG_HOME/trailweave/config.toml`, if there is one."""
+    """`./trailweave.toml`, else `$XDG_CONFIG_HOME/trailweave/config.toml`, if there is one.
+
+    Raises `ConfigError` where a folder or a link to nowhere has its name. Docker makes such a folder of a file that
+    it was to mount and did not find.
+    """
     # Without a home, as a container's arbitrary user is, `~` stays as it is, and nothing is there.
     home = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))  # noqa: PTH111
-    return next((path for path in (Path(FILE), home / "trailweave" / "config.toml") if path.is_file()), None)
+    for path in (Path(FILE), home / "trailweave" / "config.toml"):
+        if path.is_dir() or (path.is_symlink() and not path.exists()):
+            raise ConfigError(f"{path} is a folder or a link to nowhere, and no configuration; correct or remove it")
+        if path.is_file():
+            return path
+    return None

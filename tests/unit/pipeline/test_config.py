@@ -47,6 +47,16 @@ def test_without_anything_the_defaults_hold() -> None:
     assert config.source == ()
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_a_folder_or_a_broken_link_in_place_of_the_file_is_refused(make: Callable[[Path], None]) -> None:
+    """Else its output, rules and sinks were left out without a word."""
+    make(Path("trailweave.toml"))
+
+    assert refusal() == (
+        "trailweave.toml is a folder or a link to nowhere, and no configuration; correct or remove it"
+    )
+
+
 def test_a_user_without_a_home_has_no_configuration_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container that runs under an arbitrary number: neither HOME nor an entry in the list of users."""
     monkeypatch.delenv("XDG_CONFIG_HOME")
