@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
 from transforms.stores.aws import MISSING, TAKEN, Access, principal
@@ -31,6 +31,7 @@ _REMEDIES = {
     "InvalidClientTokenId": "the access key is unknown or disabled: enable or renew it",
     "SignatureDoesNotMatch": "the secret does not belong to the access key: renew both",
 }
+_GIVE_CREDENTIALS = "; give a key in the environment, a profile or credentials_file, or run where a role gives them"
 _ARN_IN_TEXT = re.compile(r"arn:aws[\w-]*:[^\s\"']+")
 
 
@@ -42,7 +43,9 @@ def calling(action: str, resource: str, access: Access) -> Iterator[None]:
     except ClientError as error:
         raise _fault(error, action, resource, access) from error
     except (BotoCoreError, ResponseParserError) as error:
-        raise CallFault("transient", type(error).__name__, f"{action} on {resource} failed: {error}") from error
+        remedy = _GIVE_CREDENTIALS if isinstance(error, NoCredentialsError) else ""
+        text = f"{action} on {resource} failed: {error}{remedy}"
+        raise CallFault("transient", type(error).__name__, text) from error
 
 
 def _fault(error: ClientError, action: str, resource: str, access: Access) -> CallFault:

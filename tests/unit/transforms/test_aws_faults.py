@@ -105,6 +105,16 @@ def test_what_never_reached_aws_or_made_no_sense_is_transient(error: Exception) 
     assert told.value.kind == "transient"
 
 
+def test_without_credentials_it_is_told_where_to_give_them() -> None:
+    with pytest.raises(CallFault) as told, calling("s3:ListBucket", "s3://trail", Access()):
+        raise NoCredentialsError
+
+    assert str(told.value) == (
+        "s3:ListBucket on s3://trail failed: Unable to locate credentials; give a key in the environment, a profile"
+        " or credentials_file, or run where a role gives them"
+    )
+
+
 def test_errors_that_are_none_of_awss_pass() -> None:
     with pytest.raises(ZeroDivisionError), calling("s3:GetObject", RESOURCE, Access()):
         raise ZeroDivisionError
