@@ -10,6 +10,7 @@ from functools import partial
 from pipeline.alerting.sinks import Sink
 from pipeline.config import Config
 from pipeline.ingestion.recorder import Recorder
+from schemas.errors import ConfigError
 from transforms.rules.sigma import RuleSet
 from transforms.stores.files import open_store, prove
 
@@ -65,12 +66,16 @@ def list_alerts(
     fail_on: str | None,
     form: str,
 ) -> bool:
-    """Print the alerts; whether one is as grave as `fail_on`."""
+    """Print the alerts; whether one is as grave as `fail_on`, which must not lie below `level`."""
     from pipeline.alerting import alerts
     from pipeline.stories import stories
     from pipeline.terminal.rows import print_rows
 
     gravest = alerts.level_number(fail_on) if fail_on else None
+    if gravest is not None and gravest < alerts.level_number(level):
+        raise ConfigError(
+            f"--fail-on {fail_on} lies below --level {level}, which leaves such alerts out; give --level {fail_on}"
+        )
     since, until = first_day or stories.FIRST, last_day or stories.LAST
     with alerts.connect(config.root()) as connection:
         rows = alerts.listed(connection, level=level, since=since, until=until, everything=everything, most=most)

@@ -160,6 +160,8 @@ def test_the_commands_evaluate_list_and_show(tmp_path: Path, rules: Path, monkey
     assert "Many calls" in run("list", "--level", "critical").stdout
     assert "Key made" not in run("list", "--level", "critical").stdout
     run("list", "--fail-on", "critical", code=4)
+    refused = run("list", "--level", "critical", "--fail-on", "high", code=1).exception
+    assert "--fail-on high lies below --level critical" in str(refused)
     page = run("show", gravest["alert_id"][:14]).stdout
     assert "Somebody tries out what they may do." in " ".join(page.split())
     assert page.count("FAILURE") == 4
