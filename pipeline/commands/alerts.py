@@ -68,6 +68,7 @@ def list_alerts(
 ) -> bool:
     """Print the alerts; whether one is as grave as `fail_on`, which must not lie below `level`."""
     from pipeline.alerting import alerts
+    from pipeline.commands.showing import at_most
     from pipeline.stories import stories
     from pipeline.terminal.rows import print_rows
 
@@ -78,10 +79,11 @@ def list_alerts(
         )
     since, until = first_day or stories.FIRST, last_day or stories.LAST
     with alerts.connect(config.root()) as connection:
-        rows = alerts.listed(connection, level=level, since=since, until=until, everything=everything, most=most)
+        found = alerts.listed(connection, level=level, since=since, until=until, everything=everything, most=most + 1)
         never = not alerts.were_evaluated(connection)
     if never:
         print("no alert was evaluated here yet; `trailweave alert evaluate` does", file=sys.stderr)
+    rows = at_most(found, most, "alerts")
     print_rows(alerts.in_short(rows) if form == "table" else rows, form, sys.stdout)
     return gravest is not None and any(alerts.level_number(str(it)) >= gravest for it in rows["level"].to_pylist())
 

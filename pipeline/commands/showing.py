@@ -37,3 +37,10 @@ def show_one(
         print(json_of(asdict(found)))
     else:
         render(found, console(sys.stdout))
+
+
+def at_most(rows: pa.Table, most: int, things: str) -> pa.Table:
+    """The first `most` of the rows; where there are more, that is said on stderr."""
+    if len(rows) > most:
+        print(f"there are more {things}; --limit N shows more than {most:,}", file=sys.stderr)
+    return rows.slice(0, most)

@@ -33,12 +33,14 @@ def list_stories(
     config: Config, identity: str | None, first_day: str | None, last_day: str | None, *, most: int, form: str
 ) -> None:
     """Print the stories seen from the first to the last day; a table has the columns that fit."""
+    from pipeline.commands.showing import at_most
     from pipeline.stories import stories
     from pipeline.terminal.rows import print_rows
 
     since, until = first_day or stories.FIRST, last_day or stories.LAST
     with stories.connect(config.root()) as connection:
-        rows = stories.listed(connection, identity=identity, since=since, until=until, most=most)
+        found = stories.listed(connection, identity=identity, since=since, until=until, most=most + 1)
+    rows = at_most(found, most, "stories")
     print_rows(stories.in_short(rows) if form == "table" else rows, form, sys.stdout)
 
 

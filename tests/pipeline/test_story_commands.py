@@ -174,3 +174,12 @@ def test_what_is_not_there_or_not_clear_is_said(output: Path) -> None:
     several = CliRunner().invoke(app, ["story", "show", "--identity", "bob", "--output", str(output)])
     assert "2 stories are meant; show one of them by its id" in several.stderr
     assert several.stdout.count("bob") == 2
+
+
+def test_a_list_that_leaves_some_out_says_so(output: Path) -> None:
+    def asked(most: str) -> Any:
+        return CliRunner().invoke(app, ["story", "list", "--limit", most, "--json", "--output", str(output)])
+
+    assert len(json.loads(asked("2").stdout)) == 2
+    assert asked("2").stderr == "there are more stories; --limit N shows more than 2\n"
+    assert asked("50").stderr == ""
