@@ -52,12 +52,16 @@ def print_views(config: Config) -> None:
     A folder has to be there; a bucket may be one that only that DuckDB reaches.
     """
     from pipeline.sql import query as asking
-    from pipeline.sql.tree import open_tree
+    from pipeline.sql.tree import below_partition, open_tree
 
     uri = config.root().uri
     if "://" not in uri:
         open_tree(config.root())
         uri = str(Path(uri).absolute())
+    if below_partition(uri):
+        raise ConfigError(
+            f"{uri!r} lies below a folder named as a partition, which DuckDB takes for one; ask by `trailweave query`"
+        )
     if uri.startswith("gs://"):
         raise ConfigError(f"--views is for a local folder or s3://; ask {uri!r} by `trailweave query`")
     print(asking.views_sql(uri))

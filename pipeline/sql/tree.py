@@ -7,6 +7,7 @@ are read through pyarrow, to which DuckDB hands the same filters and columns; Av
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +19,14 @@ import duckdb
 import fastavro
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyarrow.fs import AwsStandardS3RetryStrategy, FileSelector, FileSystem, GcsFileSystem, S3FileSystem
+from pyarrow.fs import (
+    AwsStandardS3RetryStrategy,
+    FileSelector,
+    FileSystem,
+    GcsFileSystem,
+    LocalFileSystem,
+    S3FileSystem,
+)
 
 from pipeline import sql
 from schemas.datasets import (
@@ -61,6 +69,7 @@ _SQL_TYPES = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
 }
 _BATCH_BYTES = 16 << 20
+_LIKE_PARTITION = re.compile(r"(^|/)(account_id|day|ruleset)=")
 
 
 def open_tree(output: Output) -> Store:
@@ -82,7 +91,8 @@ def open_tree(output: Output) -> Store:
 def attach(connection: duckdb.DuckDBPyConnection, store: Store, views: Iterable[str]) -> None:
     """Define `tree.files`, `tree.<dataset>` for every dataset, and the views, over the files that are there now."""
     if isinstance(store, LocalStore):
-        reader: _Reader = _Folder(store.root)
+        whole = str(store.root)
+        reader: _Reader = _Bucket("file", whole, LocalFileSystem()) if below_partition(whole) else _Folder(store.root)
     elif isinstance(store, S3Store):
         reader = _Bucket("s3", _root(store), _s3_files(store))
     elif isinstance(store, GcsStore):
@@ -101,6 +111,14 @@ def attach(connection: duckdb.DuckDBPyConnection, store: Store, views: Iterable[
         connection.execute(view)
     for dataset in PARQUET:
         connection.execute(snapshot(dataset))
+
+
+def below_partition(root: str) -> bool:
+    """Whether a folder above the tree, as of dated copies, is named as our partitions are.
+
+    DuckDB takes the first such folder of a whole path for the partition; pyarrow is told where the tree begins.
+    """
+    return _LIKE_PARTITION.search(root) is not None
 
 
 def relation(dataset: Dataset) -> str:

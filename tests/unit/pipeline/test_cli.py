@@ -227,6 +227,10 @@ def test_views_of_a_root_that_plain_duckdb_does_not_read_are_refused(run: Run) -
 
     assert (code, "--views is for a local folder or s3://" in err) == (2, True)
 
+    code, _, err = run("query", "--views", "--output", "s3://lake/day=2026-01-01/trail")
+
+    assert (code, "lies below a folder named as a partition" in err) == (2, True)
+
 
 def test_beams_flags_pass_through(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, object] = {}

@@ -71,6 +71,17 @@ def test_accounts_keep_their_zeros_and_days_are_dates(tree: Tree) -> None:
     ]
 
 
+def test_a_folder_above_the_tree_that_is_named_as_a_partition_is_none(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "day=2020-02-02" / "account_id=x" / "year=2020" / "it's a *copy*")
+    tree.commit([{}])
+    tree.commit([{}], "00000001-00000002.parquet")
+    tree.ledger(LEDGER)
+    tree.dead_letters({})
+    assert ask(tree, "SELECT account_id, day FROM aws_s3_raw") == [(ACCOUNT, at(f"{DAY}T00:00:00").date())]
+    assert ask(tree, "SELECT day::VARCHAR FROM ingest_log") == [(DAY,)]
+    assert ask(tree, "SELECT day FROM dead_letters") == [(DAY,)]
+
+
 def test_files_that_are_not_whole_or_not_ours_are_not_read(tree: Tree) -> None:
     tree.commit([{}])
     for name in (".00000002.parquet.abc", ".00000002.parquet", "00000003.parquet.tmp", "notes.parquet"):
