@@ -165,6 +165,11 @@ def replay(
     if by_engine:
         _refuse_on_engine({"--dead-letters": dead_letters, "--workers": workers > 1})
     if dead_letters:
+        if not selection.everything:
+            raise ConfigError(
+                "--account, --region, --from and --to prune a listing, and --dead-letters feeds in all of them again;"
+                " leave them out"
+            )
         open_tree(output)
         sources = {**sources, **config.sources(), **dead_letter_sources(output)}
         plan = begin(config, sources)

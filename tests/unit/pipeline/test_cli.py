@@ -101,6 +101,10 @@ USAGE = {
     "no runner": (["replay", "--source", ".", "--output", "o", "--runner=Nope"], "--runner 'Nope' cannot be used"),
     "a runner without a name": (["ingest", "--output", "o", "--runner"], "--runner: expected one argument"),
     "no output to replay the dead letters of": (["replay", "--dead-letters", "--output", "o"], "no trailweave data"),
+    "a part of the dead letters": (
+        ["replay", "--dead-letters", "--output", "o", "--from", "2026-01-01"],
+        "--dead-letters feeds in all of them again; leave them out",
+    ),
     "nothing to stitch": (["stitch", "--output", "o"], "no trailweave data"),
     "nothing to raise alerts from": (["alert", "evaluate", "--output", "o"], "no trailweave data"),
     "a stray word": (["replay", "x", "--output", "o"], "unexpected argument 'x'"),
