@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,9 +15,11 @@ from pipeline.config import Config
 from pipeline.graph import Plan
 from pipeline.ingestion.recorder import Recorder
 from pipeline.ingestion.summary import Summary
+from pipeline.terminal.words import counted
 from schemas.errors import ConfigError
 from schemas.values import Message
 from transforms.list_objects import Selection, listed_messages
+from transforms.stores.files import Output
 from transforms.stores.sources import Source
 
 # Options that an engine (--runner) does not take, and what there is instead.
@@ -184,4 +187,18 @@ def replay(
         # Before anything is written: a location that is none is told here.
         listed = listed_messages(sources.values(), selection)
         plan = begin(config, sources)
-    return replay_all(plan, listed, workers=workers, force=force, beam_flags=beam_flags, quiet=quiet)
+    summary = replay_all(plan, listed, workers=workers, force=force, beam_flags=beam_flags, quiet=quiet)
+    if dead_letters:
+        _tell_what_stands(output)
+    return summary
+
+
+def _tell_what_stands(output: Output) -> None:
+    """Say on stderr how many dead letters are left: a run counts only those that are new."""
+    from pipeline.sql import query
+
+    with query.connect(output) as connection:
+        ((count,),) = connection.execute("SELECT count(*) FROM open_dead_letters").fetchall()
+    verb, them = ("stands", "it") if count == 1 else ("stand", "them")
+    left = f"{counted(count, 'dead letter')} still {verb}; `trailweave query --name dead-letters` shows {them}"
+    print(left if count else "no dead letter stands any more", file=sys.stderr)

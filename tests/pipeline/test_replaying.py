@@ -250,7 +250,9 @@ def test_dead_letters_are_fed_in_again_after_a_fix(faulty: World, objects: dict[
     assert [it.scope for it in found.dead_letters] == ["message"]
 
 
-def test_a_bad_record_is_fed_in_again_after_a_fix_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_record_is_fed_in_again_after_a_fix_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The record is in the dead letter itself: its object may be gone."""
     good, odd = records(range(4)), [{"theirs": 1, "eventID": "odd", "at": "2026-01-12T00:00:00Z"}]
     folder = laid(tmp_path / "in", {"x.json": json.dumps({"Records": [*good, *odd]}).encode()})
@@ -262,6 +264,7 @@ def test_a_bad_record_is_fed_in_again_after_a_fix_of_ours(tmp_path: Path, monkey
 
     again = replayed(output, dead_letters=True)
     assert (again.counts["events_written"], again.counts["dead_letters"]) == (0, 0)
+    assert "1 dead letter still stands; `trailweave query --name dead-letters` shows it" in capsys.readouterr().err
     assert status(Output(str(output))).records == Records(received=5, written=4, duplicates=0, expired=0, bad=1)
 
     from transforms.decoding import records as decoding
@@ -273,6 +276,7 @@ def test_a_bad_record_is_fed_in_again_after_a_fix_of_ours(tmp_path: Path, monkey
         lambda found, first: work(b'{"Records":[' + mended + b"]}", 1_000_000),
     )
     assert replayed(output, dead_letters=True).counts["events_written"] == 1
+    assert "no dead letter stands any more" in capsys.readouterr().err
     found = status(Output(str(output)))
     assert found.records == Records(received=5, written=5, duplicates=0, expired=0, bad=0)
     assert (found.objects.total, found.objects.done, found.dead_letters) == (1, 1, ())
