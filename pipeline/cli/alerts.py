@@ -53,9 +53,9 @@ def alert_evaluate(
     counts = commands.evaluate_alerts(config, deliver, every_s=every)
     verbs = "is new or has changed" if counts["recorded"] == 1 else "are new or have changed"
     text = f"{counted(counts['recorded'], 'alert')} {verbs}, {counts['delivered']:,} delivered"
-    if as_json or not deliver or "stdout" not in deliver:
+    if as_json or all(it.kind != "stdout" for it in config.sinks(deliver)):
         print_result(counts, text, as_json=as_json)
-    else:
+    else:  # The alerts are there already, as JSON lines.
         print(text, file=sys.stderr)
 
 

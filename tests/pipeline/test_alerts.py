@@ -171,6 +171,18 @@ def test_the_commands_evaluate_list_and_show(tmp_path: Path, rules: Path, monkey
     assert [event["event_id"] for event in shown["events"]] == shown["row"]["evidence"]
 
 
+def test_alerts_on_stdout_are_json_lines_alone_whatever_their_sink_is_called(
+    tmp_path: Path, rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(tmp_path / "out", rules, USES)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trailweave.toml").write_text('[[sink]]\nname = "log"\nkind = "stdout"\n')
+    for chosen in ([], ["--deliver", "log"]):
+        done = CliRunner().invoke(app, ["alert", "evaluate", "--output", "out", "--rules", str(rules), *chosen])
+        assert all(json.loads(line)["rule_title"] for line in done.stdout.splitlines())
+        assert " delivered" in done.stderr
+
+
 def test_ids_and_levels_that_are_none_are_told(tmp_path: Path, rules: Path) -> None:
     config = keep(tmp_path / "out", rules, USES)
     with alerts.connect(config.root()) as connection:
