@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pipeline import sql
 from schemas.datasets import EVENTS, PROFILES
 from schemas.values import Partition
-from transforms.stores.files import Store
+from transforms.stores.files import Store, opened
 from transforms.stores.parquet import PROFILES_LAYOUT, conform, encode
 from transforms.stores.tree import Numbered, folder_of
 
@@ -74,7 +74,7 @@ def _chunks(places: Sequence[Place]) -> Iterator[list[Place]]:
 
 def _events(store: Store, place: Place) -> pa.Table:
     partition, numbers = place
-    with store.open(f"{folder_of(EVENTS, partition)}/{numbers.name}") as source:
+    with opened(store, f"{folder_of(EVENTS, partition)}/{numbers.name}") as source:
         rows = pq.ParquetFile(source).read(COLUMNS)
     # A file of an older version lacks columns.
     columns = {it: rows[it] if it in rows.column_names else pa.nulls(len(rows)) for it in COLUMNS}

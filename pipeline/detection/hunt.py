@@ -31,7 +31,7 @@ from transforms.list_objects import Selection
 from transforms.providers.rows import committed_slice
 from transforms.receive_messages import STOP
 from transforms.rules.book import RuleBook
-from transforms.stores.files import Output, Store, open_store
+from transforms.stores.files import Output, Store, open_store, opened
 from transforms.stores.parquet import DETECTIONS_LAYOUT, encode
 from transforms.stores.settings import Settings
 from transforms.stores.tree import Numbered, folder_of, list_files, list_partitions
@@ -106,8 +106,8 @@ def search_file(
     """How many records a raw file holds, and its rows of `detections`; by row groups, so memory is bounded."""
     records = 0
     tables: list[pa.Table] = []
-    with store.open(f"{folder_of(RAW, found.partition)}/{found.file.name}") as opened:
-        raw = pq.ParquetFile(opened)
+    with opened(store, f"{folder_of(RAW, found.partition)}/{found.file.name}") as file:
+        raw = pq.ParquetFile(file)
         for group in range(raw.num_row_groups):
             rows = raw.read_row_group(group)
             records += len(rows)

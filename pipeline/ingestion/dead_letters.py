@@ -11,7 +11,7 @@ import fastavro
 from schemas.datasets import DEAD_LETTERS
 from schemas.values import GOOGLE, Delivery, Message, ObjectRef
 from transforms.parse_notifications import parse_notification
-from transforms.stores.files import Output, Store, open_store
+from transforms.stores.files import Output, Store, damaged, open_store
 from transforms.stores.gcs import GcsStore
 from transforms.stores.local import LocalStore
 from transforms.stores.objects import local_ref
@@ -43,7 +43,7 @@ def dead_letter_messages(output: Output, sources: Mapping[str, Source]) -> Itera
 
 
 def _of_file(store: Store, path: str, sources: Mapping[str, Source]) -> Iterator[Message]:
-    letters = [*fastavro.reader(io.BytesIO(store.read(path) or b""))]
+    letters = _letters(store, path)
     if any(it["scope"] == "record" for it in letters):
         yield Message(RECORDS, (_reference(store, path),))
     for letter in letters:
@@ -52,6 +52,13 @@ def _of_file(store: Store, path: str, sources: Mapping[str, Source]) -> Iterator
             yield Message(_source_of(ref, sources), (ref,))
         elif letter["scope"] == "message":
             yield _of_body(letter, sources)
+
+
+def _letters(store: Store, path: str) -> list[Any]:
+    try:
+        return [*fastavro.reader(io.BytesIO(store.read(path) or b""))]
+    except (ValueError, EOFError, StopIteration) as error:
+        raise damaged(store, path, "Avro", error) from error
 
 
 def _of_body(letter: Any, sources: Mapping[str, Source]) -> Message:

@@ -6,6 +6,8 @@ store is one file beside this one: `local`, `s3`, `gcs`. Only they create files 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -76,6 +78,21 @@ class Store(Protocol):
 def open_store(output: Output) -> Store:
     """The store of an output root."""
     return _store(output)
+
+
+@contextmanager
+def opened(store: Store, path: str) -> Iterator[pa.NativeFile]:
+    """A Parquet file for reading at random. Raises `StoreError`, naming it, where what it holds is none."""
+    with store.open(path) as file:
+        try:
+            yield file
+        except pa.ArrowInvalid as error:
+            raise damaged(store, path, "Parquet", error) from error
+
+
+def damaged(store: Store, path: str, form: str, error: Exception) -> StoreError:
+    """The error of a file that does not hold what it was created with."""
+    return StoreError(f"{store.describe(path)} is no readable {form} file ({error}); put a whole copy of it back")
 
 
 @lru_cache(maxsize=16)

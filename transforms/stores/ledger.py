@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from schemas.datasets import INGEST_LOG
 from schemas.values import ObjectRef
-from transforms.stores.files import Store
+from transforms.stores.files import Store, opened
 from transforms.stores.parquet import read_table
 
 _COLUMNS = ["object_bucket", "object_key", "object_version", "outcome"]
@@ -42,7 +42,7 @@ def _files(store: Store) -> Iterator[str]:
 
 
 def _rows(store: Store, path: str) -> list[tuple[str, str, str, str]]:
-    with store.open(path) as file:
+    with opened(store, path) as file:
         table = read_table(file, _COLUMNS)
     return list(zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True))
 
