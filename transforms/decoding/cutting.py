@@ -6,8 +6,10 @@ exact whatever the records hold, and the memory is one chunk and one record.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -40,15 +42,31 @@ _UNKNOWN = b"\\ufffd"
 def cut_records(chunks: Iterable[bytes], record_bytes: int) -> Iterator[bytes | NoRecord]:
     """Each record's bytes, in order, untouched; what is no record comes as `NoRecord` in its place.
 
+    UTF-16, which PowerShell writes and a byte order mark tells, is read as the UTF-8 of the same text.
+
     The form is told by the first 64 kB: an envelope with lists of records, a bare array, JSON lines, or values one
     after the other; another document may follow the first, as in an object of several gzip members. A record above
     `record_bytes` is passed over. When `chunks` raises `Damaged`, what was whole before has been given.
     """
-    feed = _Feed(chunks)
+    feed = _Feed(_in_utf8(chunks))
     while feed.find():
         yield from _document(feed, record_bytes)
     if feed.damage and not feed.reported:
         yield NoRecord(b"", feed.damage, damage=True)
+
+
+def _in_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    rest, head = iter(chunks), b""
+    while len(head) < len(codecs.BOM_UTF16) and (chunk := next(rest, b"")):
+        head += chunk
+    if not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        yield from chain([head], rest)
+        return
+    decode = codecs.getincrementaldecoder("utf-16")("replace").decode
+    for chunk in chain([head], rest):
+        # Half a character alone gives no text yet; no text would be the end.
+        if text := decode(chunk):
+            yield text.encode()
 
 
 class _Feed:

@@ -215,6 +215,16 @@ def test_a_byte_order_mark_is_no_part_of_a_record() -> None:
     assert cut(mark + b"[" + A + b"]") == cut(mark + A) == cut(mark + A + b"\n") == [A]
 
 
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+@given(text=texts(), sizes=chunkings)
+def test_utf_16_is_read_as_the_utf_8_of_its_text(
+    order: str, text: tuple[bytes, list[bytes]], sizes: list[int]
+) -> None:
+    written, records = text
+    wide = f"\ufeff{written.decode()}".encode(order)
+    assert cut(wide, sizes) == cut(wide) == records
+
+
 def damaged(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield from chunks
     raise Damaged("the stream is cut off")
