@@ -9,9 +9,10 @@ from typing import Any
 import fastavro
 
 from schemas.datasets import DEAD_LETTERS
+from schemas.errors import StoreError
 from schemas.values import GOOGLE, Delivery, Message, ObjectRef
 from transforms.parse_notifications import parse_notification
-from transforms.stores.files import Output, Store, damaged, open_store
+from transforms.stores.files import Output, Store, damage, open_store
 from transforms.stores.gcs import GcsStore
 from transforms.stores.local import LocalStore
 from transforms.stores.objects import local_ref
@@ -58,7 +59,7 @@ def _letters(store: Store, path: str) -> list[Any]:
     try:
         return [*fastavro.reader(io.BytesIO(store.read(path) or b""))]
     except (ValueError, EOFError, StopIteration) as error:
-        raise damaged(store, path, "Avro", error) from error
+        raise StoreError(damage(store, path, "Avro", error)) from error
 
 
 def _of_body(letter: Any, sources: Mapping[str, Source]) -> Message:

@@ -20,7 +20,7 @@ from schemas.datasets import RAW, Dataset
 from schemas.digests import Digests, digests_of, found_in, heads_of, in_order, share_any
 from schemas.values import Partition
 from transforms.stores.file_table import FileTable
-from transforms.stores.files import Store
+from transforms.stores.files import Store, named
 from transforms.stores.parquet import TimeRange, read_ranges, read_table
 from transforms.stores.tree import Numbered, folder_of, list_files, path_of
 
@@ -170,7 +170,7 @@ class CommitLog:
         found: dict[Numbered, TimeRange] = {}
         for file in sorted(files, reverse=True):
             if file not in found:
-                with self._store.open(f"{folder_of(RAW, partition)}/{file.name}") as opened:
+                with named(self._store, f"{folder_of(RAW, partition)}/{file.name}") as opened:
                     told = read_ranges(opened)
                 # What others tell of a range's first number is that of the commit, not of the range.
                 found |= {part: it for n, it in told.items() if (part := Numbered(n, n)) in files}
@@ -181,7 +181,7 @@ class CommitLog:
         return found
 
     def _measure(self, partition: Partition, file: Numbered) -> TimeRange:
-        with self._store.open(f"{folder_of(RAW, partition)}/{file.name}") as opened:
+        with named(self._store, f"{folder_of(RAW, partition)}/{file.name}") as opened:
             times = read_table(opened, ["event_time"])["event_time"].cast(pa.int64()).to_numpy()
         return (int(times.min()), int(times.max())) if len(times) else (1, 0)
 
@@ -191,7 +191,7 @@ class CommitLog:
             if key in self._digests:
                 self._digests.move_to_end(key)
                 return self._digests[key]
-        with self._store.open(f"{folder_of(RAW, partition)}/{file.name}") as opened:
+        with named(self._store, f"{folder_of(RAW, partition)}/{file.name}") as opened:
             found = in_order(digests_of(read_table(opened, ["event_id"])["event_id"]))
         self._remember(key, found)
         return found
@@ -246,7 +246,7 @@ class CommitLog:
 
     def read_commit(self, partition: Partition, number: int) -> pa.Table:
         """The rows of a raw file."""
-        with self._store.open(path_of(RAW, partition, number)) as opened:
+        with named(self._store, path_of(RAW, partition, number)) as opened:
             return read_table(opened)
 
     def completed(self, partition: Partition, number: int) -> None:

@@ -83,16 +83,26 @@ def open_store(output: Output) -> Store:
 @contextmanager
 def opened(store: Store, path: str) -> Iterator[pa.NativeFile]:
     """A Parquet file for reading at random. Raises `StoreError`, naming it, where what it holds is none."""
+    try:
+        with named(store, path) as file:
+            yield file
+    except pa.ArrowInvalid as error:
+        raise StoreError(str(error)) from error
+
+
+@contextmanager
+def named(store: Store, path: str) -> Iterator[pa.NativeFile]:
+    """The same for a run that goes on with its other objects: it raises what Arrow does, naming the file."""
     with store.open(path) as file:
         try:
             yield file
         except pa.ArrowInvalid as error:
-            raise damaged(store, path, "Parquet", error) from error
+            raise pa.ArrowInvalid(damage(store, path, "Parquet", error)) from error
 
 
-def damaged(store: Store, path: str, form: str, error: Exception) -> StoreError:
-    """The error of a file that does not hold what it was created with."""
-    return StoreError(f"{store.describe(path)} is no readable {form} file ({error}); put a whole copy of it back")
+def damage(store: Store, path: str, form: str, error: Exception) -> str:
+    """What is told of a file that does not hold what it was created with."""
+    return f"{store.describe(path)} is no readable {form} file ({error}); put a whole copy of it back"
 
 
 @lru_cache(maxsize=16)

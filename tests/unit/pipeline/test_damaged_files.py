@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.alerting import profiles
@@ -12,6 +13,7 @@ from pipeline.detection.hunt import RawFile, search_file
 from pipeline.ingestion.dead_letters import dead_letter_messages
 from schemas.errors import StoreError
 from transforms.rules.book import RuleBook
+from transforms.stores.commit_log import CommitLog, Known
 from transforms.stores.files import Output, Store, open_store
 from transforms.stores.ledger import done_objects
 from transforms.stores.tree import Numbered, Partition
@@ -36,3 +38,16 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, path: str) -> N
 
     with pytest.raises(StoreError, match=rf"{path} is no readable .*; put a whole copy of it back"):
         READERS[path](store)
+
+
+@pytest.mark.parametrize(
+    "read", [lambda log: log.read_commit(PARTITION, 1), lambda log: log.refresh(PARTITION, Known())]
+)
+def test_one_that_a_commit_needs_is_named_by_an_error_that_ends_no_other_objects(
+    tmp_path: Path, read: Callable[[CommitLog], object]
+) -> None:
+    store = open_store(Output(str(tmp_path)))
+    store.create(f"aws_s3_raw/{PLACE}", b"damaged")
+
+    with pytest.raises(pa.ArrowInvalid, match=f"{PLACE} is no readable Parquet file .*; put a whole copy of it back"):
+        read(CommitLog(store, None))
