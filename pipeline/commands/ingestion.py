@@ -15,11 +15,9 @@ from pipeline.config import Config
 from pipeline.graph import Plan
 from pipeline.ingestion.recorder import Recorder
 from pipeline.ingestion.summary import Summary
-from pipeline.terminal.words import counted
 from schemas.errors import ConfigError
 from schemas.values import Message
 from transforms.list_objects import Selection, listed_messages
-from transforms.stores.files import Output
 from transforms.stores.sources import Source
 
 # Options that an engine (--runner) does not take, and what there is instead.
@@ -188,17 +186,7 @@ def replay(
         listed = listed_messages(sources.values(), selection)
         plan = begin(config, sources)
     summary = replay_all(plan, listed, workers=workers, force=force, beam_flags=beam_flags, quiet=quiet)
-    if dead_letters:
-        _tell_what_stands(output)
+    if dead_letters and not quiet:
+        # A run counts only those that are new.
+        print("`trailweave query --name dead-letters` shows which dead letters still stand", file=sys.stderr)
     return summary
-
-
-def _tell_what_stands(output: Output) -> None:
-    """Say on stderr how many dead letters are left: a run counts only those that are new."""
-    from pipeline.sql import query
-
-    with query.connect(output) as connection:
-        ((count,),) = connection.execute("SELECT count(*) FROM open_dead_letters").fetchall()
-    verb, them = ("stands", "it") if count == 1 else ("stand", "them")
-    left = f"{counted(count, 'dead letter')} still {verb}; `trailweave query --name dead-letters` shows {them}"
-    print(left if count else "no dead letter stands any more", file=sys.stderr)

@@ -178,7 +178,8 @@ def test_alerts_on_stdout_are_json_lines_alone_whatever_their_sink_is_called(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trailweave.toml").write_text('[[sink]]\nname = "log"\nkind = "stdout"\n')
     for chosen in ([], ["--deliver", "log"]):
-        done = CliRunner().invoke(app, ["alert", "evaluate", "--output", "out", "--rules", str(rules), *chosen])
+        asked = ["--output", str(tmp_path / "out"), "--rules", str(rules), *chosen]
+        done = CliRunner().invoke(app, ["alert", "evaluate", *asked])
         assert all(json.loads(line)["rule_title"] for line in done.stdout.splitlines())
         assert " delivered" in done.stderr
 

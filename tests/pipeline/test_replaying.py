@@ -39,12 +39,13 @@ def replayed(
     workers: int = 1,
     force: bool = False,
     dead_letters: bool = False,
+    quiet: bool = True,
     **flags: Any,
 ) -> Summary:
     config = load(output=str(output), **flags)
     names = [str(it) for it in sources]
     options: dict[str, Any] = {"workers": workers, "force": force, "dead_letters": dead_letters}
-    return replay(config, names, selection, beam_flags=[], quiet=True, **options)
+    return replay(config, names, selection, beam_flags=[], quiet=quiet, **options)
 
 
 def laid(root: Path, objects: dict[str, bytes]) -> Path:
@@ -262,9 +263,9 @@ def test_a_bad_record_is_fed_in_again_after_a_fix_of_ours(
     assert json.loads(letter["input"]) == odd[0]
     (folder / "x.json").unlink()
 
-    again = replayed(output, dead_letters=True)
+    again = replayed(output, dead_letters=True, quiet=False)
     assert (again.counts["events_written"], again.counts["dead_letters"]) == (0, 0)
-    assert "1 dead letter still stands; `trailweave query --name dead-letters` shows it" in capsys.readouterr().err
+    assert "`trailweave query --name dead-letters` shows which dead letters still stand" in capsys.readouterr().err
     assert status(Output(str(output))).records == Records(received=5, written=4, duplicates=0, expired=0, bad=1)
 
     from transforms.decoding import records as decoding
@@ -276,7 +277,6 @@ def test_a_bad_record_is_fed_in_again_after_a_fix_of_ours(
         lambda found, first: work(b'{"Records":[' + mended + b"]}", 1_000_000),
     )
     assert replayed(output, dead_letters=True).counts["events_written"] == 1
-    assert "no dead letter stands any more" in capsys.readouterr().err
     found = status(Output(str(output)))
     assert found.records == Records(received=5, written=5, duplicates=0, expired=0, bad=0)
     assert (found.objects.total, found.objects.done, found.dead_letters) == (1, 1, ())
