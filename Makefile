@@ -13,8 +13,9 @@ demo: $(VENV)/.demo ## See it work, offline: an emulated AWS, an attack in the t
 	$(BIN)/trailweave demo
 
 ##@ Develop
+# Three at a time on two cores: a third of the time tests wait for processes, queues and clocks.
 test: $(VENV)/.test ## Run the tests (not the soak ones)
-	$(PYTEST) -n 2 --dist worksteal -m "not soak and not portable"
+	$(PYTEST) -n 3 --dist worksteal -m "not soak and not portable"
 
 check: lint test ## Format, lint, types, contracts, tests
 
