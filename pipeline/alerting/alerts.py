@@ -21,7 +21,7 @@ from pipeline import sql
 from pipeline.alerting import profiles
 from pipeline.alerting.analytics import Analytic, findings
 from pipeline.alerting.correlations import evaluate as matches_of
-from pipeline.alerting.suppressions import Suppression
+from pipeline.alerting.suppressions import MOST_ACCOUNTS, MOST_SEEN, Suppression
 from pipeline.sql import query
 from pipeline.terminal.words import counted
 from schemas.datasets import ALERTS
@@ -35,6 +35,7 @@ from transforms.stores.tree import dated_path
 log = logging.getLogger(__name__)
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
+_MOST = {"most_accounts": str(MOST_ACCOUNTS), "most_seen": str(MOST_SEEN)}
 OPEN, SUPPRESSED, SUPERSEDED = "open", "suppressed", "superseded"
 
 _NAMESPACE = uuid.UUID("b0a1c0de-2f0e-5c1d-8b5e-6d2f4a7c9e10")
@@ -95,7 +96,7 @@ def current(
     connection.execute(sql.text("alerts/who"))
     connection.execute(sql.text("alerts/told"))
     about = {rule.id: rule.description for rule in rules.rules}
-    for row in _rows(query.run(connection, sql.text("alerts/single"))):
+    for row in _rows(query.run(connection, sql.text("alerts/single", **_MOST))):
         what = row.pop("about")
         whole = {**row, "alert_id": _id(row["rule_id"], what), "group_values": [], "bucket": None}
         yield _finished(whole, about.get(row["rule_id"]), suppressions)
@@ -127,7 +128,7 @@ def _correlated(connection: duckdb.DuckDBPyConnection, rule: Correlation, now: d
     connection.register("bases", pa.table({"rule_id": rule.rules()}))
     hits = query.run(connection, sql.text("alerts/hits")).read_all()
     connection.register("matches", matches_of(rule, hits, now))
-    for row in _rows(query.run(connection, sql.text("alerts/correlated"))):
+    for row in _rows(query.run(connection, sql.text("alerts/correlated", **_MOST))):
         yield {
             **row,
             "alert_id": _id(row.pop("match_id")),

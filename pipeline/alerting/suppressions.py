@@ -26,8 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from schemas.errors import ConfigError
 
-# What an alert names at most (pipeline/sql/alerts): of so many nobody can tell that there are no others.
-_MOST_ACCOUNTS, _MOST_SEEN = 64, 12
+MOST_ACCOUNTS, MOST_SEEN = 64, 12
+"""What an alert names at most: of so many nobody can tell that there are no others."""
 
 
 class Suppression(BaseModel):
@@ -53,7 +53,7 @@ class Suppression(BaseModel):
         return (
             _fits(self.rule, [alert["rule_title"], alert["rule_id"]])
             and _fits(self.identity, [alert["root_identity"]])
-            and _all_fit(self.account, alert["accounts"], _MOST_ACCOUNTS)
+            and _accounts_fit(self.account, alert["accounts"])
             and _seen_fits(self.seen, alert["seen"])
             and (self.until is None or alert["last_seen"].date() <= self.until)
         )
@@ -63,16 +63,18 @@ def _fits(glob: str | None, texts: Sequence[str | None]) -> bool:
     return glob is None or any(fnmatch.fnmatchcase(text.lower(), glob.lower()) for text in texts if text)
 
 
-def _all_fit(glob: str | None, texts: Sequence[str], most: int) -> bool:
-    return glob is None or (0 < len(texts) < most and all(_fits(glob, [text]) for text in texts))
+def _accounts_fit(glob: str | None, accounts: Sequence[str]) -> bool:
+    return glob is None or (len(accounts) < MOST_ACCOUNTS and _all_fit(glob, accounts))
 
 
 def _seen_fits(glob: str | None, seen: Sequence[str]) -> bool:
     """`seen` are texts `field=value`; those of other fields than fit are none of the glob's concern."""
-    if glob is None:
-        return True
     fields = {_field(text) for text in seen if _fits(glob, [text])}
-    return len(seen) < _MOST_SEEN and _all_fit(glob, [it for it in seen if _field(it) in fields], _MOST_SEEN)
+    return glob is None or (len(seen) < MOST_SEEN and _all_fit(glob, [it for it in seen if _field(it) in fields]))
+
+
+def _all_fit(glob: str, texts: Sequence[str]) -> bool:
+    return bool(texts) and all(_fits(glob, [text]) for text in texts)
 
 
 def _field(text: str) -> str:

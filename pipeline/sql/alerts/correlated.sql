@@ -16,14 +16,14 @@ counted AS (
     GROUP BY ALL
 ),
 seen AS (
-    SELECT match_id, list(text ORDER BY times DESC, text)[:12] AS seen FROM counted GROUP BY ALL
+    SELECT match_id, list(text ORDER BY times DESC, text)[:$most_seen] AS seen FROM counted GROUP BY ALL
 ),
 who AS (
     SELECT
         match_id,
         CASE WHEN count(DISTINCT coalesce(story_id, '')) = 1 THEN any_value(story_id) END AS story_id,
         CASE WHEN count(DISTINCT coalesce(story_id, '')) = 1 THEN min(root_identity) END AS root_identity,
-        list_sort(list_distinct(list(recipient_account_id)))[:64] AS accounts,
+        list_sort(list_distinct(list(recipient_account_id)))[:$most_accounts] AS accounts,
         coalesce(list_sort(list_distinct(list(session_id) FILTER (session_id IS NOT NULL)))[:64], []) AS sessions
     FROM hits
     GROUP BY match_id

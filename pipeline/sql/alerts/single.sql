@@ -8,7 +8,7 @@ counted AS (
     GROUP BY ALL
 ),
 seen AS (
-    SELECT rule_id, about, list(text ORDER BY times DESC, text)[:12] AS seen FROM counted GROUP BY ALL
+    SELECT rule_id, about, list(text ORDER BY times DESC, text)[:$most_seen] AS seen FROM counted GROUP BY ALL
 )
 SELECT
     rule_id,
@@ -19,7 +19,7 @@ SELECT
     arg_max(tags, (event_time, event_id)) AS tags,
     any_value(story_id) AS story_id,
     min(root_identity) AS root_identity,
-    list_sort(list_distinct(list(recipient_account_id)))[:64] AS accounts,
+    list_sort(list_distinct(list(recipient_account_id)))[:$most_accounts] AS accounts,
     coalesce(list_sort(list_distinct(list(session_id) FILTER (session_id IS NOT NULL)))[:64], []) AS sessions,
     min(event_time) AS first_seen,
     max(event_time) AS last_seen,
