@@ -94,7 +94,7 @@ def drawn(draw: st.DrawFn) -> Correlation:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(drawn(), st.lists(HIT, max_size=14), st.integers(0, 80), st.randoms(use_true_random=False))
 def test_any_order_and_repetition_gives_what_a_plain_look_at_every_window_gives(
     rule: Correlation, hits: list[Hit], settled: int, random: Any
